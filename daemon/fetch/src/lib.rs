@@ -1,0 +1,9 @@
+//! The hearth: one job for each object being fetched, joined by everybody who wants it, fed by whatever source
+//! delivers.
+//!
+//! Owns the [`source::Source`] and [`ask::Origin`] seams, the plan (who fetches which groups next, pure), the job,
+//! the reader and the handle [`fetcher::Fetcher`]. Knows no HTTP connection, no QUIC, no BitTorrent: what can deliver
+//! comes in through the traits, and what was delivered goes out through the store.
+
+pub mod ask;
+pub mod source;

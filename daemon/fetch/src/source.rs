@@ -1,0 +1,134 @@
+//! What can deliver groups of one object: the seam between the job and the wells.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use kith_model::key::Target;
+use kith_model::ladder::Digest;
+use kith_model::object::ObjectId;
+use kith_model::range::GroupSpan;
+use kith_model::representation::StrongValidator;
+use kith_model::verify::Run;
+
+/// Where bytes come from, as metrics and people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// The website itself.
+    Origin,
+    /// Another Kith box on the LAN.
+    Neighbour,
+}
+
+impl SourceKind {
+    /// The value of the `source` label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SourceKind::Origin => "origin",
+            SourceKind::Neighbour => "neighbour",
+        }
+    }
+}
+
+/// What a source can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether a lane may start anywhere. Without it only a lane from group 0 can be opened.
+    pub ranges: bool,
+    /// How many lanes may be open at once.
+    pub lanes_max: usize,
+}
+
+/// Delivers groups of one representation or object.
+pub trait Source: Send + Sync + 'static {
+    /// What kind it is.
+    fn kind(&self) -> SourceKind;
+
+    /// Its name in logs and views: the origin's host, or a neighbour's short node id.
+    fn label(&self) -> &str;
+
+    /// What it can do.
+    fn abilities(&self) -> Abilities;
+
+    /// Starts to deliver `span`. The end of the span may lie beyond the object when the length is not known.
+    ///
+    /// # Cancel safety
+    /// Dropping the future asks for nothing further.
+    fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>>;
+
+    /// Tells the source what the job found out about it.
+    fn blame(&self, fault: Fault);
+}
+
+/// Groups that arrive in order. Dropping a lane ends it: what is in flight is thrown away, nothing more is asked for.
+pub trait Lane: Send {
+    /// The next run; runs follow one another without a gap. Nothing after the last group of the span.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing that `next` would return later.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Run>, SourceError>>;
+}
+
+/// Raw bytes that arrive in order.
+pub type ByteStream = BoxStream<'static, Result<Bytes, SourceError>>;
+
+/// What can go wrong with a source, cut by what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It has another version now. The fetch is bound to the old one and ends.
+    #[error("the origin has changed the file")]
+    Changed,
+    /// It does not have what was asked for: ask it no more.
+    #[error("the source does not hold this")]
+    NotHeld,
+    /// It has too much to do: ask again later.
+    #[error("the source is busy")]
+    Busy,
+    /// What it sent is not what the tree says. Its fault.
+    #[error("the source sent bytes that do not match the object")]
+    Mismatch,
+    /// It said less than it promised, or nothing in time. May be tried again.
+    #[error("the source broke off")]
+    BrokeOff(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It said something that makes no sense. Its fault.
+    #[error("the source answered nonsense")]
+    Nonsense(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What the job found out about a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It claimed that an object is what a URL or digest stands for, and it is not.
+    FalseClaim,
+    /// It stalled or trickled while somebody waited.
+    TooSlow,
+}
+
+/// What is looked for next door.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The URL the origin was asked for.
+    pub target: Target,
+    /// The validator that the origin just gave.
+    pub validator: StrongValidator,
+    /// The length that the origin just gave.
+    pub length: u64,
+    /// A strong digest the origin just gave, when it did.
+    pub digest: Option<Digest>,
+}
+
+/// Somebody who claims to hold what is wanted, by a claim that was checked as far as it can be.
+pub struct Found {
+    /// The object it says this is.
+    pub object: ObjectId,
+    /// Delivers groups of that object, each proven against it.
+    pub source: std::sync::Arc<dyn Source>,
+}
+
+/// Looks for sources besides the origin.
+pub trait Finder: Send + Sync + 'static {
+    /// Asks around; the stream ends when nobody else will answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the stream ends the search.
+    fn find(&self, wanted: Wanted) -> BoxStream<'static, Found>;
+}
