@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use kith_model::key::Target;
+use kith_model::ladder::Ladder;
 use kith_model::representation::{Head, StrongValidator};
 
 use crate::source::{ByteStream, Source};
@@ -67,6 +68,11 @@ pub struct Answer {
     pub end: Option<u64>,
     /// Length of the whole representation, when the answer said so.
     pub length: Option<u64>,
+    /// Whether the end of the body can be told from a broken connection: by a length or by chunked coding. A body
+    /// that ends with the connection is passed on and never stored.
+    pub delimited: bool,
+    /// The digests of the whole that this answer and the hops before it named.
+    pub ladder: Ladder,
     /// The content. Ends with an error when the origin broke off. Dropping it ends the exchange.
     pub body: ByteStream,
     /// Further lanes to the same version; only for a 200 or 206.

@@ -6,4 +6,5 @@
 //! comes in through the traits, and what was delivered goes out through the store.
 
 pub mod ask;
+pub mod assemble;
 pub mod source;
