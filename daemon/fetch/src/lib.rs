@@ -7,4 +7,9 @@
 
 pub mod ask;
 pub mod assemble;
+pub mod counters;
+pub mod fetcher;
+pub mod plan;
+pub mod reader;
 pub mod source;
+pub mod wish;
