@@ -34,3 +34,63 @@ pub const SELECTING_FIELDS_MAX: usize = 8;
 
 /// Bytes of one selecting value that are kept in the index.
 pub const SELECTING_VALUE_BYTES_MAX: usize = 1024;
+
+// --- the store's disk ---
+
+/// Longest sidecar, index row or part record in bytes: 64 stored heads of 32 KiB each, a body below one group, and
+/// room for their frame. What is longer was not written by us.
+pub const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Representations kept of one object. An empty file may stand behind any number of URLs; the oldest go first.
+pub const RECORD_REPRESENTATIONS_MAX: usize = 64;
+
+/// Fields of one stored head, and selecting fields of one key: twice what is taken from an origin.
+pub const RECORD_FIELDS_MAX: usize = 256;
+
+/// Digests of one object: four algorithms exist.
+pub const RECORD_RUNGS_MAX: usize = 8;
+
+/// Bodies below this many bytes live in the index and the sidecar: one chunk group.
+pub const INLINE_BYTES_LIMIT: u64 = 16 * 1024;
+
+/// Index changes that may wait for the writer thread. Who comes later waits for a place.
+pub const INDEX_QUEUE_MAX: usize = 256;
+
+/// Index changes that share one commit. A commit costs 4 ms and 41 KiB alone, 6 KiB each when shared (redb 4.6).
+pub const INDEX_BATCH_MAX: usize = 64;
+
+/// Objects kept open for reading, with their record of checked groups: two file descriptors each.
+pub const OPEN_OBJECTS_MAX: usize = 64;
+
+/// Longest read of a body in bytes.
+pub const READ_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Size of a recycled read buffer in bytes.
+pub const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Read buffers kept for the next read: 4 MiB.
+pub const READ_BUFFERS_KEPT_MAX: usize = 16;
+
+/// Most groups that are encoded with their proof at once: 1 MiB.
+pub const ENCODE_GROUPS_MAX: u64 = 64;
+
+/// Bytes read back and hashed behind one write, so that digests keep up without holding up the writer.
+pub const DIGEST_CATCH_UP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long an unfinished part waits for somebody to want it again, in hours.
+pub const PART_AGE_HOURS: u64 = 24;
+
+/// Share of the shelf that waiting parts may take, in percent.
+pub const PARTS_PERCENT: u64 = 20;
+
+/// Eviction begins when the shelf is this full, in percent.
+pub const EVICT_ABOVE_PERCENT: u64 = 90;
+
+/// Eviction ends when the shelf is no fuller than this, in percent.
+pub const EVICT_TO_PERCENT: u64 = 80;
+
+/// Accesses noted in memory before they are written to the index: spares the flash a commit a hit.
+pub const ACCESSES_NOTED_MAX: usize = 1024;
+
+/// Bytes written between two looks at the free space of the disk.
+pub const SPACE_CHECK_BYTES: u64 = 8 * 1024 * 1024;
