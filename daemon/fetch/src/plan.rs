@@ -611,3 +611,6 @@ fn as_f64(count: u64) -> f64 {
 fn whole(estimate: f64) -> u64 {
     estimate as u64
 }
+
+#[cfg(test)]
+mod tests;
