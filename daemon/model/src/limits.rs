@@ -94,3 +94,59 @@ pub const ACCESSES_NOTED_MAX: usize = 1024;
 
 /// Bytes written between two looks at the free space of the disk.
 pub const SPACE_CHECK_BYTES: u64 = 8 * 1024 * 1024;
+
+// Origins
+
+/// Time to resolve, connect and shake hands with an origin.
+pub const ORIGIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time from the request to the head of an origin's answer.
+pub const ORIGIN_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Redirects that are followed for one question; a sixth is an error. Browsers follow 20, but behind a redirect
+/// stands a download, not a login.
+pub const REDIRECTS_MAX: usize = 5;
+
+/// Time over which the slowest origin is measured. Only the time counts in which we waited for it.
+pub const SLOWEST_WINDOW: Duration = Duration::from_secs(60);
+
+/// Bytes that must come within [`SLOWEST_WINDOW`]: 1 KiB/s.
+pub const SLOWEST_WINDOW_BYTES: u64 = 60 * 1024;
+
+/// A dropped answer with no more than this many bytes to come is read to its end, as that is cheaper than a new
+/// connection.
+pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+
+/// Time for such a remainder.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections to origins are closed after this.
+pub const ORIGIN_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Read buffer of a connection to an origin, in bytes: what a cut can waste besides the kernel's own buffer. Holds
+/// the largest head.
+pub const ORIGIN_READ_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Window of one HTTP/2 stream from an origin in bytes: the most that a cut can waste.
+pub const ORIGIN_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Window of one HTTP/2 connection to an origin in bytes.
+pub const ORIGIN_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Addresses that are tried for one name. Names of large networks have eight of each family.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Bytes of a DNS message that are read; what is longer by UDP is asked again by TCP (RFC 6891 section 6.2.5 names
+/// 4096 as a good size, 1232 fits every path without fragments).
+pub const DNS_UDP_BYTES_MAX: usize = 1232;
+
+/// Bytes of a DNS message by TCP. 16 addresses need 500.
+pub const DNS_TCP_BYTES_MAX: usize = 16 * 1024;
+
+/// Records of a DNS answer that are read.
+pub const DNS_RECORDS_MAX: usize = 64;
+
+/// Time until a DNS question is asked again, and how often it is asked.
+pub const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// See [`DNS_TRY_TIMEOUT`].
+pub const DNS_TRIES: usize = 3;
