@@ -1,0 +1,137 @@
+//! What the user sees of a download: a bar on a terminal, JSON lines for programs, nothing else.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::cli::control::Control;
+
+/// How often JSON lines and the sources are renewed.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Bytes by source, as the box counts them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sources(pub(super) Vec<(String, u64)>);
+
+impl Sources {
+    /// From `{"origin": 1, "neighbour": 2}`.
+    pub(super) fn read(value: &Value) -> Self {
+        let counts = value.as_object().into_iter().flatten();
+        Self(counts.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect())
+    }
+
+    /// For a line of text.
+    pub(super) fn text(&self) -> String {
+        let named = |(name, bytes): &(String, u64)| format!("{name} {}", HumanBytes(*bytes));
+        self.0.iter().filter(|(_, bytes)| *bytes > 0).map(named).collect::<Vec<_>>().join(", ")
+    }
+
+    /// For a line of JSON.
+    pub(super) fn json(&self) -> Value {
+        self.0.iter().map(|(name, bytes)| (name.clone(), Value::from(*bytes))).collect()
+    }
+}
+
+/// Tells about one download.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    json: bool,
+    begun: Instant,
+    bytes_before: u64,
+    told_at: Instant,
+    sources: Sources,
+}
+
+impl Progress {
+    /// A bar that hides itself when standard error is no terminal, or JSON lines.
+    pub(super) fn new(json: bool) -> Self {
+        let bar = if json { ProgressBar::hidden() } else { ProgressBar::no_length() };
+        let style = ProgressStyle::with_template(
+            "{wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left  {msg}",
+        );
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        let now = Instant::now();
+        Self { bar, json, begun: now, bytes_before: 0, told_at: now, sources: Sources::default() }
+    }
+
+    /// A part was there already.
+    pub(super) fn resumed(&mut self, bytes: u64) {
+        self.bytes_before = bytes;
+        self.bar.set_position(bytes);
+        self.bar.reset_eta();
+    }
+
+    /// How long it will be.
+    pub(super) fn length(&self, length: Option<u64>) {
+        if let Some(length) = length {
+            self.bar.set_length(length);
+        }
+    }
+
+    /// How far it is; asks the box for the sources now and then.
+    pub(super) async fn advance(&mut self, bytes: u64, watch: Option<&Watch<'_>>) {
+        self.bar.set_position(bytes);
+        if self.told_at.elapsed() < TICK {
+            return;
+        }
+        self.told_at = Instant::now();
+        if let Some(watch) = watch {
+            self.look(watch).await;
+        }
+        if self.json {
+            let rate = self.rate(bytes);
+            let line = json!({"type": "progress", "bytes": bytes, "length": self.bar.length(), "rate": rate,
+                "sources": self.sources.json()});
+            println!("{line}");
+        }
+    }
+
+    /// Asks the box where the bytes come from.
+    pub(super) async fn look(&mut self, watch: &Watch<'_>) {
+        if let Some(sources) = watch.sources().await {
+            self.bar.set_message(sources.text());
+            self.sources = sources;
+        }
+    }
+
+    /// What the last look saw.
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Bytes a second of this run.
+    pub(super) fn rate(&self, bytes: u64) -> u64 {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        bytes.saturating_sub(self.bytes_before).saturating_mul(1000) / millis
+    }
+
+    /// Seconds of this run.
+    pub(super) fn seconds(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Looks at the box's job for a URL.
+pub(super) struct Watch<'a> {
+    /// The box.
+    pub(super) control: &'a Control,
+    /// The URL in its canonical form.
+    pub(super) url: String,
+}
+
+impl Watch<'_> {
+    async fn sources(&self) -> Option<Sources> {
+        let jobs = self.control.get("/api/v1/jobs").await.ok()?;
+        let of_url = |job: &&Value| job.get("url").and_then(Value::as_str) == Some(&self.url);
+        let job = jobs.get("jobs")?.as_array()?.iter().find(of_url)?;
+        job.get("sources").map(Sources::read)
+    }
+}

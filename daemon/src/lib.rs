@@ -1,0 +1,10 @@
+//! The roof of Kith: configuration, command line, wiring of the rooms, start and stop.
+//!
+//! Owns nothing but the order in which things begin and end. Only here are files of configuration, the environment
+//! and the command line read; the rooms below get plain data. What a room does is not known here.
+
+pub mod cli;
+pub mod config;
+pub mod machine;
+mod run;
+mod wiring;
