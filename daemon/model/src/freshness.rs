@@ -123,12 +123,13 @@ pub fn may_serve_stale(now: UnixMillis, representation: &Representation) -> bool
     if control.has(Directive::NoCache) {
         return false;
     }
-    let staleness = age(now, &representation.head).saturating_sub(lifetime(&representation.head));
-    if staleness.is_zero() {
+    let (age, lifetime) = (age(now, &representation.head), lifetime(&representation.head));
+    if lifetime > age {
         return true;
     }
     // RFC 5861 section 4: the origin says for how long.
-    !control.forbids_stale() && control.stale_if_error.is_none_or(|window| staleness <= window)
+    !control.forbids_stale()
+        && control.stale_if_error.is_none_or(|window| age.saturating_sub(lifetime) <= window)
 }
 
 /// The stored response whose selecting fields are those of the request; the newest of several
@@ -172,3 +173,6 @@ fn reusable(now: UnixMillis, wish: &CacheControl, representation: &Representatio
     let allowed = wish.max_stale?;
     (!control.forbids_stale() && age.saturating_sub(lifetime) <= allowed).then_some(true)
 }
+
+#[cfg(test)]
+mod tests;
