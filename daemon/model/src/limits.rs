@@ -35,6 +35,15 @@ pub const SELECTING_FIELDS_MAX: usize = 8;
 /// Bytes of one selecting value that are kept in the index.
 pub const SELECTING_VALUE_BYTES_MAX: usize = 1024;
 
+// Sharing
+
+/// Smallest object in bytes that another household is offered or asked for: below it the question costs more than the
+/// bytes, and small objects tell the most about people (DESIGN section 7).
+pub const NEIGHBOUR_OBJECT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// Smallest object in bytes that is offered to the world (DESIGN section 7).
+pub const WORLD_OBJECT_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
 // --- the store's disk ---
 
 /// Longest sidecar, index row or part record in bytes: 64 stored heads of 32 KiB each, a body below one group, and
