@@ -3,7 +3,11 @@
 //! Constants are the same on every box. What depends on the size of the box is in [`Limits`], made from a
 //! [`Profile`]. Rooms take the numbers they need in their own `Config`; nobody but the roof picks a profile.
 
+mod profile;
+
 use std::time::Duration;
+
+pub use self::profile::{Limits, NEIGHBOUR_IDLE_TIMEOUT, Profile, STRIKE_WINDOW, STRIKES_MAX, TXT_BYTES_MAX};
 
 // Requests and responses
 
@@ -16,6 +20,21 @@ pub const RESPONSE_HEADERS_BYTES_MAX: usize = 32 * 1024;
 
 /// Field lines of a response. The same reason.
 pub const RESPONSE_HEADERS_COUNT_MAX: usize = 128;
+
+/// Request line in bytes. Longer ones are 414.
+pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// All fields of a request in bytes. The default of hyper allows 400 KB a connection. More is 431.
+pub const REQUEST_HEADERS_BYTES_MAX: usize = 16 * 1024;
+
+/// Field lines of a request. More is 431.
+pub const REQUEST_HEADERS_COUNT_MAX: usize = 100;
+
+/// A request head has to be complete after this. Does nothing in hyper unless a `Timer` is installed.
+pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An unused client connection is closed after this.
+pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 // Freshness
 
