@@ -1,20 +1,33 @@
-//! The handle of the room.
+//! The handle of the room: joins wishes to running jobs, or asks the origin for them.
+//!
+//! Requests for one target are collapsed: the first one asks, the others wait for the head of its answer and join
+//! the job, unless the answer is not theirs to share (not storable, another variant).
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use http::HeaderMap;
+use kith_model::freshness;
 use kith_model::key::Target;
-use kith_model::ladder::Digest;
+use kith_model::ladder::{Algorithm, Digest};
 use kith_model::object::ObjectId;
-use kith_model::range::ByteRange;
-use kith_model::representation::{ObjectInfo, Representation};
-use kith_store::Store;
+use kith_model::range::{ByteRange, GROUP_BYTES};
+use kith_model::representation::{Head, ObjectInfo, Representation};
+use kith_model::time::UnixMillis;
+use kith_store::{Body, Draft, Store};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::ask::Origin;
+use crate::ask::{AskError, Origin};
+use crate::asking::Asking;
 use crate::counters::Counters;
-use crate::reader::Reader;
-use crate::source::Finder;
-use crate::wish::{FetchError, Fetched, Wish};
+use crate::reader::{Audience, Reader, Verdict};
+use crate::source::{Finder, Found, Wanted};
+use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
 
 /// How the room behaves.
 #[derive(Clone, Debug)]
@@ -32,11 +45,9 @@ pub struct JobView {
     pub url: String,
     /// Length of the object, when known.
     pub length: Option<u64>,
-    /// Bytes held.
-    pub held: u64,
-    /// Of these from the origin, in this job.
+    /// Bytes that came from the origin in this job.
     pub origin: u64,
-    /// Of these from neighbours, in this job.
+    /// Bytes that came from neighbours in this job.
     pub neighbour: u64,
     /// Who reads it now.
     pub readers: usize,
@@ -45,21 +56,59 @@ pub struct JobView {
 /// Fetches objects; clones are handles to the same one.
 #[derive(Clone)]
 pub struct Fetcher {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Store,
-    origin: Arc<dyn Origin>,
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) origin: Arc<dyn Origin>,
     finders: Vec<Arc<dyn Finder>>,
     config: Config,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
+    /// Jobs that can be joined, and questions whose answer may become one.
+    running: Mutex<Running>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Running {
+    jobs: HashMap<Target, Vec<Arc<Shared>>>,
+    questions: HashMap<Target, watch::Receiver<Outcome>>,
+}
+
+/// What others need to join a job.
+pub(crate) struct Shared {
+    pub(crate) draft: Draft,
+    pub(crate) body: Body,
+    pub(crate) audience: Arc<Audience>,
+}
+
+/// What came of a question, for those who wait for it.
+#[derive(Clone)]
+pub(crate) enum Outcome {
+    Pending,
+    Job(Arc<Shared>),
+    Renewed(Box<Representation>),
+    /// Not for others.
+    Alone,
+    Failed(Arc<AskError>),
 }
 
 impl Fetcher {
     /// Wires the room. Asks the finders, in parallel, for every object that is large enough.
     pub fn new(store: Store, origin: Arc<dyn Origin>, finders: Vec<Arc<dyn Finder>>, config: Config) -> Self {
-        Self { inner: Arc::new(Inner { store, origin, finders, config, counters: Arc::default() }) }
+        let inner = Inner {
+            store,
+            origin,
+            finders,
+            config,
+            counters: Arc::default(),
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// All representations stored for a target, one a variant.
@@ -90,19 +139,138 @@ impl Fetcher {
     ///
     /// # Cancel safety
     /// Dropping the future takes the wish back; a fetch that others joined goes on.
-    pub async fn fetch(&self, _wish: Wish) -> Result<Fetched, FetchError> {
-        let _ = (&self.inner.origin, &self.inner.finders, &self.inner.config);
-        Err(FetchError::Stopping)
+    pub async fn fetch(&self, wish: Wish) -> Result<Fetched, FetchError> {
+        if wish.company == Company::Alone {
+            return self.ask_alone(wish).await;
+        }
+        // With something stored the wish is to have it confirmed: a job that began earlier cannot.
+        if wish.stored.is_none()
+            && let Some(job) = self.joinable(&wish)
+        {
+            return self.join(&job, wish.range);
+        }
+        match self.begin(&wish) {
+            Begun::First(asking) => asking.await.unwrap_or(Err(FetchError::Stopping)),
+            Begun::Waiting(outcome) => self.follow(outcome, wish).await,
+        }
     }
 
-    /// Lets the origin count a download that is served from the shelf: a conditional GET in the background. A 304
-    /// renews what is stored, another version is left for the next client to fetch, and a withdrawal (403, 404, 410,
-    /// 451) takes it off the shelf.
-    pub fn touch(&self, _stored: Representation, _headers: HeaderMap) {}
+    async fn follow(&self, mut outcome: watch::Receiver<Outcome>, wish: Wish) -> Result<Fetched, FetchError> {
+        let outcome = match outcome.wait_for(|outcome| !matches!(outcome, Outcome::Pending)).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => return Err(FetchError::Stopping),
+        };
+        match outcome {
+            Outcome::Job(job) if job.suits(&wish.headers) => self.join(&job, wish.range),
+            Outcome::Renewed(stored) if wish.stored.as_ref().is_some_and(|mine| mine.key == stored.key) => {
+                Ok(Fetched::Renewed(*stored))
+            }
+            Outcome::Failed(error) => Err(FetchError::Ask(error)),
+            _ => self.ask_alone(wish).await,
+        }
+    }
+
+    /// Starts a question that others may wait for, or finds the one to wait for.
+    fn begin(&self, wish: &Wish) -> Begun {
+        let mut running = self.inner.running();
+        if let Some(outcome) = running.questions.get(&wish.target) {
+            return Begun::Waiting(outcome.clone());
+        }
+        let (outcome, others) = watch::channel(Outcome::Pending);
+        running.questions.insert(wish.target.clone(), others);
+        drop(running);
+        Begun::First(self.spawn_question(wish.clone(), Some(outcome)))
+    }
+
+    /// The question is a task of its own: who asked first may leave, others wait for it.
+    fn spawn_question(
+        &self,
+        wish: Wish,
+        others: Option<watch::Sender<Outcome>>,
+    ) -> oneshot::Receiver<Result<Fetched, FetchError>> {
+        let (answer, asker) = oneshot::channel();
+        let (fetcher, stop) = (self.clone(), self.inner.stop.clone());
+        self.inner.tasks.spawn(async move {
+            let target = wish.target.clone();
+            let asking = Asking { fetcher: &fetcher, wish };
+            let (fetched, outcome) = tokio::select! {
+                () = stop.cancelled() => (Err(FetchError::Stopping), Outcome::Alone),
+                asked = asking.run() => asked,
+            };
+            if let Some(others) = others {
+                fetcher.inner.running().questions.remove(&target);
+                others.send_replace(outcome);
+            }
+            // Who asked may be gone.
+            let _ = answer.send(fetched);
+        });
+        asker
+    }
+
+    async fn ask_alone(&self, wish: Wish) -> Result<Fetched, FetchError> {
+        self.spawn_question(wish, None).await.unwrap_or(Err(FetchError::Stopping))
+    }
+
+    fn joinable(&self, wish: &Wish) -> Option<Arc<Shared>> {
+        let running = self.inner.running();
+        running.jobs.get(&wish.target)?.iter().find(|job| job.suits(&wish.headers)).cloned()
+    }
+
+    fn join(&self, job: &Arc<Shared>, wish: Option<ByteWish>) -> Result<Fetched, FetchError> {
+        let arriving = self.seat(job, wish)?;
+        Ok(Fetched::Arriving(Arriving { collapsed: true, ..arriving }))
+    }
+
+    /// A place in a job's audience.
+    pub(crate) fn seat(&self, job: &Shared, wish: Option<ByteWish>) -> Result<Arriving, FetchError> {
+        let length = job.draft.length.or(job.body.length());
+        let range = match (wish, length) {
+            (Some(wish), Some(length)) => {
+                Some(wish.resolve(length).ok_or(FetchError::Unsatisfiable { length })?)
+            }
+            // Without a length a range cannot be told: the whole is an answer too (RFC 9110 section 14.2).
+            _ => None,
+        };
+        let (start, end) = range.map_or((0, length), |range| (range.start(), Some(range.end())));
+        let counters = Arc::clone(&self.inner.counters);
+        let reader = Reader::arriving(job.body.clone(), start, end, counters, &job.audience);
+        Ok(Arriving { head: job.draft.head.clone(), length, range, collapsed: false, reader })
+    }
+
+    /// Lets others join a job until it ends.
+    pub(crate) fn publish(&self, job: &Arc<Shared>) {
+        let target = job.draft.key.target.clone();
+        self.inner.running().jobs.entry(target).or_default().push(Arc::clone(job));
+    }
+
+    pub(crate) fn withdraw(&self, job: &Arc<Shared>) {
+        let mut running = self.inner.running();
+        let target = &job.draft.key.target;
+        if let Some(jobs) = running.jobs.get_mut(target) {
+            jobs.retain(|other| !Arc::ptr_eq(other, job));
+            if jobs.is_empty() {
+                running.jobs.remove(target);
+            }
+        }
+    }
+
+    /// Neighbours that claim to hold what the draft is about.
+    pub(crate) fn find(&self, draft: &Draft) -> BoxStream<'static, Found> {
+        let (Some(length), Some(validator)) = (draft.length, draft.validator.clone()) else {
+            return stream::empty().boxed();
+        };
+        if length < self.inner.config.neighbour_bytes_min {
+            return stream::empty().boxed();
+        }
+        let digest = draft.ladder.digest(Algorithm::Sha256).cloned();
+        let wanted = Wanted { target: draft.key.target.clone(), validator, length, digest };
+        stream::select_all(self.inner.finders.iter().map(|finder| finder.find(wanted.clone()))).boxed()
+    }
 
     /// What is being fetched now.
     pub fn jobs(&self) -> Vec<JobView> {
-        Vec::new()
+        let running = self.inner.running();
+        running.jobs.values().flatten().map(|job| job.view()).collect()
     }
 
     /// What was counted since start.
@@ -114,9 +282,69 @@ impl Fetcher {
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
 }
 
-fn shelf(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
+enum Begun {
+    First(oneshot::Receiver<Result<Fetched, FetchError>>),
+    Waiting(watch::Receiver<Outcome>),
+}
+
+impl Inner {
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Whether a request with these fields would be answered with this representation (RFC 9111 section 4.1).
+    fn suits(&self, headers: &HeaderMap) -> bool {
+        self.audience.verdict() != Verdict::Ended
+            && freshness::selecting(&self.draft.head.headers, headers)
+                .is_some_and(|(_, variant)| variant == self.draft.key.variant)
+    }
+
+    fn view(&self) -> JobView {
+        let (origin, neighbour) = self.audience.bytes_by_source();
+        JobView {
+            host: self.draft.key.target.host().to_owned(),
+            url: self.draft.key.target.to_string(),
+            length: self.draft.length,
+            origin,
+            neighbour,
+            readers: self.audience.demands().len(),
+        }
+    }
+}
+
+/// The moment, for heads and records.
+pub(crate) fn unix_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+pub(crate) fn shelf(error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
     FetchError::Shelf(Box::new(error))
+}
+
+/// A head whose status is that of the whole.
+pub(crate) fn as_whole(head: &Head, length: Option<u64>) -> Head {
+    let mut whole = head.clone();
+    whole.status = http::StatusCode::OK;
+    whole.headers.remove(http::header::CONTENT_RANGE);
+    whole.headers.remove(http::header::TRANSFER_ENCODING);
+    match length {
+        Some(length) => whole.headers.insert(http::header::CONTENT_LENGTH, length.into()),
+        None => whole.headers.remove(http::header::CONTENT_LENGTH),
+    };
+    whole
+}
+
+/// The byte at the edge of the group below.
+pub(crate) fn group_floor(offset: u64) -> u64 {
+    offset / GROUP_BYTES * GROUP_BYTES
 }

@@ -6,9 +6,11 @@
 //! comes in through the traits, and what was delivered goes out through the store.
 
 pub mod ask;
+mod asking;
 pub mod assemble;
 pub mod counters;
 pub mod fetcher;
+mod job;
 pub mod plan;
 pub mod reader;
 pub mod source;

@@ -221,6 +221,18 @@ impl Plan {
         id
     }
 
+    /// Takes a source out, with its lanes.
+    pub fn source_removed(&mut self, id: SourceId) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.useless = true;
+        }
+        let lanes: Vec<LaneId> =
+            self.lanes.iter().filter(|(_, lane)| lane.source == id).map(|(lane, _)| *lane).collect();
+        for lane in lanes {
+            self.close(lane);
+        }
+    }
+
     /// Takes note of a lane that is open already: the body of the origin's first answer.
     pub fn lane_given(&mut self, source: SourceId, span: GroupSpan, now: Duration) -> LaneId {
         self.lane(source, span, now, false)

@@ -1,69 +1,274 @@
 //! Writes one arriving object.
 
+use std::sync::Arc;
+
+use kith_model::ladder::{Ladder, Rung, Teller};
+use kith_model::limits;
 use kith_model::range::GroupSet;
+use kith_model::representation::{ObjectInfo, Representation};
 use kith_model::verify::Run;
 
+use crate::arriving::{Arriving, Complete, NotWhole, Whole};
 use crate::body::Body;
 use crate::draft::{Draft, Finish, Finished, Visibility};
 use crate::error::{FinishError, WriteError};
+use crate::keeper::{NewBytes, NewObject, Order};
+use crate::record::Record;
 
 /// The one writer of an unfinished object. Dropping it keeps the part for [`Store::resume`](crate::Store::resume)
 /// when it has a strong validator and a length, and deletes it otherwise.
 #[derive(Debug)]
 pub struct Writer {
-    draft: Draft,
-    body: Body,
+    arriving: Arc<Arriving>,
 }
 
 impl Writer {
+    pub(crate) fn new(arriving: Arc<Arriving>) -> Self {
+        Self { arriving }
+    }
+
     /// What it was begun with.
     pub fn draft(&self) -> Draft {
-        self.draft.clone()
+        (*self.arriving.draft).clone()
     }
 
     /// The bytes as they become readable.
     pub fn body(&self) -> Body {
-        self.body.clone()
+        Body::arriving(Arc::clone(&self.arriving))
     }
 
     /// Which groups are held, readable or not.
     pub fn held(&self) -> GroupSet {
-        GroupSet::new()
+        self.arriving.progress().held.clone()
     }
 
-    /// Takes groups in any order. Groups that are held already are skipped: the first one stays.
+    /// Takes groups in any order. Groups that are held already are skipped: the first one stays. Only what the origin
+    /// sends takes the place of groups that it did not vouch for and that nobody could read yet.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop a write that has begun.
-    pub async fn write(&self, _run: Run, _visibility: Visibility) -> Result<(), WriteError> {
-        Err(WriteError::Ended)
+    pub async fn write(&self, run: Run, visibility: Visibility) -> Result<(), WriteError> {
+        self.admit(&run).await?;
+        if self.arriving.stays_in_memory(&run) {
+            return self.arriving.write_memory(&run, visibility);
+        }
+        match self.write_files(run.clone(), visibility).await {
+            Err(WriteError::NoSpace) => {
+                let bytes = run.bytes().len() as u64;
+                self.arriving.cellar.make_room(bytes).await.map_err(|_| WriteError::NoSpace)?;
+                self.write_files(run, visibility).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether so many bytes may come, by the bounds of one object and of the shelf.
+    async fn admit(&self, run: &Run) -> Result<(), WriteError> {
+        let cellar = &self.arriving.cellar;
+        let bytes_max = cellar.config.object_bytes_max;
+        let len = run.bytes().len() as u64;
+        if run.first().offset().saturating_add(len) > bytes_max {
+            return Err(WriteError::TooLarge { bytes_max });
+        }
+        // What a draft with a length will take was set aside when it was begun.
+        let fresh = if self.arriving.draft.length.is_some() { 0 } else { len };
+        if cellar.is_room_due(len, fresh) {
+            cellar.make_room(fresh).await.map_err(|_| WriteError::NoSpace)?;
+        }
+        Ok(())
+    }
+
+    async fn write_files(&self, run: Run, visibility: Visibility) -> Result<(), WriteError> {
+        self.on_disk(move |arriving| arriving.write_files(&run, visibility)).await.unwrap_or(Err(WriteError::Ended))
+    }
+
+    /// Works on the object on a thread that may block. Nothing when the work panicked.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arriving) -> T + Send + 'static,
+    ) -> Option<T> {
+        let arriving = Arc::clone(&self.arriving);
+        self.arriving.cellar.tracker.spawn_blocking(move || work(&arriving)).await.ok()
     }
 
     /// Makes all held-back groups readable.
     ///
     /// # Cancel safety
     /// Does not wait.
-    pub async fn release(&self) {}
+    #[allow(clippy::unused_async, reason = "async as all that changes what readers see")]
+    pub async fn release(&self) {
+        self.arriving.release();
+    }
 
-    /// Drops every group that the origin did not vouch for and returns what is still held.
+    /// Drops every group that the origin did not vouch for and returns what is still held. Readers that have read
+    /// any of it find the object gone; others go on.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
     pub async fn retract(&self) -> GroupSet {
-        GroupSet::new()
+        self.on_disk(Arriving::retract).await.unwrap_or_default()
     }
 
     /// Checks the whole, makes it durable and files it.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
-    pub async fn finish(&self, _finish: Finish) -> Result<Finished, FinishError> {
-        Err(FinishError::Incomplete)
+    pub async fn finish(&self, finish: Finish) -> Result<Finished, FinishError> {
+        let arriving = Arc::clone(&self.arriving);
+        let finished = self.arriving.cellar.tracker.spawn(async move { run_finish(&arriving, finish).await });
+        finished.await.unwrap_or(Err(FinishError::Write(WriteError::Ended)))
+    }
+
+    /// Checks the whole as [`Self::finish`] does, and leaves it as it is: readers may be told that it is right before
+    /// the disk has it for good.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn check(&self, finish: Finish) -> Result<(), FinishError> {
+        let checked = self.on_disk(move |arriving| {
+            let whole = whole_of(arriving, finish)?;
+            record_of(arriving, finish, &whole).map(|_| ())
+        });
+        checked.await.unwrap_or(Err(FinishError::Write(WriteError::Ended)))
     }
 
     /// Throws the part away.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
-    pub async fn discard(self) {}
+    pub async fn discard(&self) {
+        self.on_disk(Arriving::discard).await;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let Some(files) = self.arriving.park() else { return };
+        // To delete a big file takes the disk a while.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                self.arriving.cellar.tracker.spawn_blocking_on(move || files.remove(), &runtime);
+            }
+            Err(_) => files.remove(),
+        }
+    }
+}
+
+async fn run_finish(arriving: &Arc<Arriving>, finish: Finish) -> Result<Finished, FinishError> {
+    if finish.length > arriving.cellar.config.object_bytes_max {
+        let bytes_max = arriving.cellar.config.object_bytes_max;
+        return Err(WriteError::TooLarge { bytes_max }.into());
+    }
+    let on_disk = |look: Look| {
+        let arriving = Arc::clone(arriving);
+        let tracker = arriving.cellar.tracker.clone();
+        async move {
+            let prepared = tracker.spawn_blocking(move || prepare(&arriving, finish, look)).await;
+            prepared.unwrap_or(Err(FinishError::Write(WriteError::Ended)))
+        }
+    };
+    let (object, complete) = on_disk(Look::Shelf).await?;
+    let filed = arriving.cellar.order(|reply| Order::File(Box::new(object), reply)).await;
+    let (filed, complete) = match filed {
+        // It was on the shelf when looked for, and has left it since.
+        Err(WriteError::NotHeld) => {
+            let (object, complete) = on_disk(Look::Nowhere).await?;
+            (arriving.cellar.order(|reply| Order::File(Box::new(object), reply)).await, complete)
+        }
+        filed => (filed, complete),
+    };
+    match filed {
+        Ok(info) => {
+            let spare = arriving.files().clone();
+            arriving.complete(Complete { info: info.clone(), ..complete });
+            // Whatever was not renamed into place is not needed any more.
+            let cleaned = arriving.cellar.tracker.spawn_blocking(move || spare.remove()).await;
+            debug_assert!(cleaned.is_ok(), "deleting files does not panic");
+            Ok(Finished { info })
+        }
+        Err(error) => {
+            let discarding = Arc::clone(arriving);
+            let discarded = arriving.cellar.tracker.spawn_blocking(move || discarding.discard()).await;
+            debug_assert!(discarded.is_ok(), "deleting files does not panic");
+            Err(error.into())
+        }
+    }
+}
+
+/// Where to look for the object before its bytes are made durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It may be on the shelf already: then there is nothing to sync.
+    Shelf,
+    /// It is not there.
+    Nowhere,
+}
+
+/// Checks the whole and makes its bytes durable. Blocks.
+fn prepare(arriving: &Arriving, finish: Finish, look: Look) -> Result<(NewObject, Complete), FinishError> {
+    let whole = whole_of(arriving, finish)?;
+    let record = record_of(arriving, finish, &whole)?;
+    let info = record.info.clone();
+    if record.inline.is_some() {
+        return Ok((NewObject { record, bytes: NewBytes::Inline }, Complete { info, outboard: None }));
+    }
+    let held = look == Look::Shelf && arriving.cellar.index.object(&whole.id).map_err(WriteError::from)?.is_some();
+    let bytes = if held {
+        NewBytes::Held
+    } else {
+        if let Err(error) = arriving.sync(whole.outboard.as_deref()) {
+            // What a failed sync leaves on the disk is unknown: nobody may take it for stored.
+            arriving.discard();
+            return Err(WriteError::from(error).into());
+        }
+        NewBytes::Files(arriving.files().clone())
+    };
+    let outboard = whole.outboard.and_then(|_| arriving.open_outboard());
+    Ok((NewObject { record, bytes }, Complete { info, outboard }))
+}
+
+/// Folds what is held and compares it with what it must be. Blocks.
+fn whole_of(arriving: &Arriving, finish: Finish) -> Result<Whole, FinishError> {
+    let whole = arriving.fold(finish.length).map_err(|error| match error {
+        NotWhole::Incomplete => FinishError::Incomplete,
+        NotWhole::Disk(error) => WriteError::from(error).into(),
+    })?;
+    match finish.expected {
+        Some(expected) if expected != whole.id => Err(FinishError::WrongRoot { found: whole.id }),
+        _ => Ok(whole),
+    }
+}
+
+/// Compares with the digests that were told, and makes the record.
+fn record_of(arriving: &Arriving, finish: Finish, whole: &Whole) -> Result<Record, FinishError> {
+    let draft = &arriving.draft;
+    let mut ladder = Ladder::default();
+    for rung in draft.ladder.rungs().iter().take(limits::RECORD_RUNGS_MAX - 1) {
+        let computed = whole.digests.iter().find(|digest| digest.algorithm() == rung.digest.algorithm());
+        if computed.is_some_and(|computed| *computed != rung.digest) {
+            return Err(FinishError::DigestMismatch { algorithm: rung.digest.algorithm() });
+        }
+        // A ladder has no two rungs of one algorithm.
+        let _ = ladder.add(rung.clone());
+    }
+    for digest in &whole.digests {
+        let rung = Rung { digest: digest.clone(), teller: Teller::Ourselves, said_at: finish.now };
+        let _ = ladder.add(rung);
+    }
+    let info = ObjectInfo {
+        id: whole.id,
+        length: finish.length,
+        ladder,
+        stored_at: finish.now,
+        pinned: false,
+    };
+    let representation = finish.representation.then(|| Representation {
+        key: draft.key.clone(),
+        selecting: draft.selecting.clone(),
+        head: draft.head.clone(),
+        object: whole.id,
+        length: finish.length,
+        standing: finish.standing,
+    });
+    Ok(Record { info, representations: representation.into_iter().collect(), inline: whole.inline.clone() })
 }

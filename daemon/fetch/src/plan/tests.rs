@@ -140,7 +140,7 @@ fn all(groups: u64) -> Vec<Demand> {
     vec![Demand { cursor: 0, end: groups }]
 }
 
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// 200 MiB.
 const FILE: u64 = 12_800;
 /// 20 Mbit/s.

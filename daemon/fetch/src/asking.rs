@@ -1,0 +1,286 @@
+//! One question to the origin, from the wish to what came of it.
+//!
+//! Knows which part to ask for: what a resumed fetch lacks, the window around a small range, or the whole. Knows what
+//! an answer can become: a renewed representation, a job, or a body that passes through.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use kith_model::freshness;
+use kith_model::key::{CacheKey, Variant};
+use kith_model::ladder::Strength;
+use kith_model::range::{ByteRange, GROUP_BYTES, GroupSpan};
+use kith_model::representation::{Head, Representation, StrongValidator};
+use kith_store::{CreateError, Draft, Writer};
+use tracing::{debug, warn};
+
+use crate::ask::{Answer, AskError, Part, Question};
+use crate::assemble;
+use crate::fetcher::{Fetcher, Outcome, Shared, as_whole, group_floor, unix_now};
+use crate::job::{Beginning, Job, span_of};
+use crate::plan::PIECE;
+use crate::reader::Audience;
+use crate::wish::{ByteWish, Company, FetchError, Fetched, Passing, Wish};
+
+/// Bytes around a small range that are fetched with it.
+const WINDOW_BYTES: u64 = PIECE * GROUP_BYTES;
+
+/// Statuses by which an origin takes a file back (DESIGN: withdrawal).
+const WITHDRAWALS: [StatusCode; 4] = [
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::GONE,
+    StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+];
+
+pub(crate) struct Asking<'a> {
+    pub(crate) fetcher: &'a Fetcher,
+    pub(crate) wish: Wish,
+}
+
+impl Asking<'_> {
+    pub(crate) async fn run(self) -> (Result<Fetched, FetchError>, Outcome) {
+        let unfinished = self.unfinished();
+        let question = self.question(unfinished.as_ref());
+        self.fetcher.inner.counters.asked.add(1);
+        match self.fetcher.inner.origin.ask(question).await {
+            Ok(answer) => self.settle(answer, unfinished).await,
+            Err(error) => failed(error),
+        }
+    }
+
+    /// The part that an earlier fetch left.
+    fn unfinished(&self) -> Option<kith_store::Part> {
+        if self.wish.stored.is_some() || self.wish.company == Company::Alone {
+            return None;
+        }
+        // The answer's `Vary` is not known yet. Most have none, and most of the others name Accept-Encoding.
+        let mut by_encoding = HeaderMap::new();
+        by_encoding.insert(http::header::VARY, http::HeaderValue::from_static("accept-encoding"));
+        let by_encoding = freshness::selecting(&by_encoding, &self.wish.headers).map(|(_, variant)| variant);
+        [Some(Variant::ONLY), by_encoding].into_iter().flatten().find_map(|variant| {
+            let key = CacheKey { target: self.wish.target.clone(), variant };
+            self.fetcher.inner.store.unfinished(&key)
+        })
+    }
+
+    fn question(&self, unfinished: Option<&kith_store::Part>) -> Question {
+        let mut headers = self.wish.headers.clone();
+        if let Some(stored) = &self.wish.stored {
+            for (name, value) in &freshness::conditional(stored) {
+                headers.insert(name, value.clone());
+            }
+        }
+        let part = match unfinished {
+            _ if self.wish.stored.is_some() => None,
+            Some(part) => self.rest_of(part),
+            None => self.window(),
+        };
+        Question { target: self.wish.target.clone(), headers, part, redirects: self.wish.redirects }
+    }
+
+    /// What a resumed fetch asks for: from the first group that is wanted and not here.
+    fn rest_of(&self, part: &kith_store::Part) -> Option<Part> {
+        let length = part.draft.length?;
+        let wanted = self.wish.range.map_or(Some(ByteRange::whole(length)), |wish| wish.resolve(length))?;
+        let span = GroupSpan::covering(wanted);
+        let gap = part.held.missing_in(span).next();
+        // All of it is here: the origin is asked all the same, for the least there is.
+        let start = gap.map_or(span.end().saturating_sub(1), GroupSpan::start) * GROUP_BYTES;
+        let open = gap.is_some() && wanted.end() == length;
+        let end = (!open).then(|| round_up(wanted.end()).min(length));
+        Some(Part { start, end, of: part.draft.validator.clone() })
+    }
+
+    /// What is asked for around a range of an object that nothing is known of.
+    fn window(&self) -> Option<Part> {
+        match self.wish.range? {
+            ByteWish::From(0) | ByteWish::Last(_) => None,
+            ByteWish::From(start) => Some(Part { start: group_floor(start), end: None, of: None }),
+            ByteWish::FromTo(start, end) => {
+                let start = start / WINDOW_BYTES * WINDOW_BYTES;
+                Some(Part { start, end: Some(round_up(end)), of: None })
+            }
+        }
+    }
+
+    async fn settle(
+        self,
+        answer: Answer,
+        unfinished: Option<kith_store::Part>,
+    ) -> (Result<Fetched, FetchError>, Outcome) {
+        if let Some(stored) = &self.wish.stored {
+            if answer.head.status == StatusCode::NOT_MODIFIED
+                && freshness::confirms(&stored.head, &answer.head)
+            {
+                return self.renewed(stored, &answer.head).await;
+            }
+            if WITHDRAWALS.contains(&answer.head.status) {
+                self.withdrawn(stored).await;
+            }
+        }
+        if answer.head.status == StatusCode::RANGE_NOT_SATISFIABLE
+            && let Some(length) = answer.length
+        {
+            return (Err(FetchError::Unsatisfiable { length }), Outcome::Alone);
+        }
+        let Some(draft) = self.draft(&answer) else {
+            return passed(answer, Passing::NotStorable);
+        };
+        match self.writer(&draft, unfinished).await {
+            Ok(writer) => self.start(writer, answer),
+            Err(error) => {
+                warn!(host = self.wish.target.host(), %error, "the shelf cannot take the object: it passes through");
+                passed(answer, Passing::Storage)
+            }
+        }
+    }
+
+    async fn renewed(
+        &self,
+        stored: &Representation,
+        confirmed: &Head,
+    ) -> (Result<Fetched, FetchError>, Outcome) {
+        let head = freshness::renewed(&stored.head, confirmed);
+        let renewed = Representation { head, ..stored.clone() };
+        // What was confirmed is served also when the shelf cannot note that it was.
+        if let Err(error) = self.fetcher.inner.store.refresh(renewed.clone()).await {
+            debug!(%error, "a confirmation could not be noted");
+        }
+        (Ok(Fetched::Renewed(renewed.clone())), Outcome::Renewed(Box::new(renewed)))
+    }
+
+    async fn withdrawn(&self, stored: &Representation) {
+        tracing::info!(host = self.wish.target.host(), "the origin took a file back");
+        if let Err(error) = self.fetcher.inner.store.forget(&stored.key).await {
+            warn!(%error, "a file that the origin took back could not be dropped");
+        }
+    }
+
+    /// What is stored of the answer; nothing when it must not be, or cannot be put together from parts.
+    fn draft(&self, answer: &Answer) -> Option<Draft> {
+        freshness::storable(&self.wish.headers, &answer.head)
+            .inspect_err(|reason| debug!(host = self.wish.target.host(), %reason, "not stored"))
+            .ok()?;
+        let validator = StrongValidator::of(&answer.head.headers);
+        let partial = answer.head.status == StatusCode::PARTIAL_CONTENT;
+        let at_edge = |end: u64| end.is_multiple_of(GROUP_BYTES) || Some(end) == answer.length;
+        if partial && (validator.is_none() || answer.length.is_none()) {
+            return None;
+        }
+        if !answer.start.is_multiple_of(GROUP_BYTES) || !answer.end.is_none_or(at_edge) {
+            return None;
+        }
+        let (selecting, variant) = freshness::selecting(&answer.head.headers, &self.wish.headers)?;
+        Some(Draft {
+            key: CacheKey { target: self.wish.target.clone(), variant },
+            selecting,
+            head: as_whole(&answer.head, answer.length),
+            validator,
+            length: answer.length,
+            ladder: answer.ladder.clone(),
+        })
+    }
+
+    /// Goes on with the part that is here when it is one of the same version, or begins anew.
+    async fn writer(
+        &self,
+        draft: &Draft,
+        unfinished: Option<kith_store::Part>,
+    ) -> Result<Writer, CreateError> {
+        let same = |part: &kith_store::Part| {
+            part.draft.key == draft.key
+                && part.draft.length == draft.length
+                && part.draft.validator.is_some()
+                && part.draft.validator == draft.validator
+        };
+        if unfinished.as_ref().is_some_and(same)
+            && let Some(writer) = self.fetcher.inner.store.resume(&draft.key).await?
+        {
+            return Ok(writer);
+        }
+        self.fetcher.inner.store.create(draft.clone()).await
+    }
+
+    fn start(self, writer: Writer, answer: Answer) -> (Result<Fetched, FetchError>, Outcome) {
+        let draft = writer.draft();
+        let anchored = draft.ladder.anchor() > Strength::None || !draft.ladder.rungs().is_empty();
+        let audience = Arc::new(Audience::new(writer.held(), anchored));
+        let shared =
+            Arc::new(Shared { draft: draft.clone(), body: writer.body(), audience: Arc::clone(&audience) });
+        // The asker sits down before the job looks who is there.
+        let arriving = self.fetcher.seat(&shared, self.wish.range);
+        let end = answer.end.or(answer.length);
+        let first = assemble::lane(answer.body, kith_model::range::ChunkGroup::holding(answer.start), end);
+        let job = Job::begin(Beginning {
+            writer,
+            audience,
+            counters: Arc::clone(&self.fetcher.inner.counters),
+            origin: answer.source,
+            first,
+            first_span: span_of(answer.start, end),
+            found: self.fetcher.find(&draft),
+            host: self.wish.target.host().to_owned(),
+            seed: unix_now().0,
+        });
+        self.fetcher.publish(&shared);
+        let (fetcher, stop, ended) =
+            (self.fetcher.clone(), self.fetcher.inner.stop.clone(), Arc::clone(&shared));
+        self.fetcher.inner.tasks.spawn(async move {
+            job.run(stop).await;
+            fetcher.withdraw(&ended);
+        });
+        let outcome = if self.wish.company == Company::Alone { Outcome::Alone } else { Outcome::Job(shared) };
+        (arriving.map(Fetched::Arriving), outcome)
+    }
+}
+
+impl Fetcher {
+    /// Lets the origin count a download that is served from the shelf: a conditional GET in the background. A 304
+    /// renews what is stored, another version is left for the next client to fetch, and a withdrawal (403, 404, 410,
+    /// 451) takes it off the shelf.
+    pub fn touch(&self, stored: Representation, headers: HeaderMap) {
+        let (fetcher, stop) = (self.clone(), self.inner.stop.clone());
+        self.inner.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = fetcher.touch_now(stored, headers) => {}
+            }
+        });
+    }
+
+    async fn touch_now(&self, stored: Representation, headers: HeaderMap) {
+        let wish = Wish {
+            target: stored.key.target.clone(),
+            headers,
+            range: None,
+            stored: Some(stored.clone()),
+            redirects: crate::ask::Redirects::Follow,
+            company: Company::Alone,
+        };
+        let asking = Asking { fetcher: self, wish };
+        let question = asking.question(None);
+        self.inner.counters.asked.add(1);
+        match self.inner.origin.ask(question).await {
+            Ok(answer) if answer.head.status == StatusCode::NOT_MODIFIED => {
+                let _ = asking.renewed(&stored, &answer.head).await;
+            }
+            Ok(answer) if WITHDRAWALS.contains(&answer.head.status) => asking.withdrawn(&stored).await,
+            Ok(answer) => debug!(host = stored.key.target.host(), status = %answer.head.status, "touched"),
+            Err(error) => debug!(host = stored.key.target.host(), %error, "the origin could not be touched"),
+        }
+    }
+}
+
+fn round_up(offset: u64) -> u64 {
+    offset.checked_next_multiple_of(WINDOW_BYTES).unwrap_or(offset)
+}
+
+fn passed(answer: Answer, why: Passing) -> (Result<Fetched, FetchError>, Outcome) {
+    (Ok(Fetched::Passed(answer, why)), Outcome::Alone)
+}
+
+fn failed(error: AskError) -> (Result<Fetched, FetchError>, Outcome) {
+    let error = Arc::new(error);
+    (Err(FetchError::Ask(Arc::clone(&error))), Outcome::Failed(error))
+}

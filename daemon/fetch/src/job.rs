@@ -1,0 +1,563 @@
+//! One object being fetched: the driver of its [`Plan`].
+//!
+//! The job owns the writer, the sources and a task for each lane; the plan says what to do, lanes do it and report.
+//! It goes on while somebody reads and [`LINGER`] longer; to the end when more than half is here. Whatever ends it,
+//! the part that came is kept by the store.
+//!
+//! Bytes of a neighbour are checked against the object it claims, group by group, before they come here. Whether that
+//! object is the right one is decided when the whole is here: the leaves fold to the claimed root, and the digests
+//! that the origin told are met. When not, what came from neighbours is thrown away and the origin goes on.
+//! Where the origin told a strong digest, bytes of neighbours are held back from readers until that check, as long
+//! as it is at most [`HOLD_BACK_MAX`] away; past that a signed claim is good enough to stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use kith_model::ladder::Strength;
+use kith_model::object::ObjectId;
+use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
+use kith_model::representation::Standing;
+use kith_model::verify::{Provenance, Run};
+use kith_store::{Finish, FinishError, Visibility, WriteError, Writer};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::counters::Counters;
+use crate::fetcher::unix_now;
+use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
+use crate::reader::{Audience, Verdict};
+use crate::source::{Fault, Found, Lane, Source, SourceError, SourceKind};
+
+/// How long a job goes on after its last reader left: a player that seeks or a client that retries comes back
+/// within seconds.
+pub(crate) const LINGER: Duration = Duration::from_secs(10);
+
+/// Longest wait for a check that makes a neighbour's bytes beyond doubt. Longer, and a household is better served by
+/// the signed word of its own box.
+const HOLD_BACK_MAX: Duration = Duration::from_secs(6);
+
+/// Reports of lanes that wait for the job; each lane waits when it is full.
+const REPORTS_MAX: usize = 64;
+
+/// What a job begins with.
+pub(crate) struct Beginning {
+    pub(crate) writer: Writer,
+    pub(crate) audience: Arc<Audience>,
+    pub(crate) counters: Arc<Counters>,
+    /// The origin, and the body of its first answer.
+    pub(crate) origin: Option<Arc<dyn Source>>,
+    pub(crate) first: Box<dyn Lane>,
+    pub(crate) first_span: GroupSpan,
+    /// Neighbours as they are found.
+    pub(crate) found: BoxStream<'static, Found>,
+    pub(crate) host: String,
+    pub(crate) seed: u64,
+}
+
+enum Report {
+    Delivered { lane: LaneId, span: GroupSpan, bytes: u64, kind: SourceKind, proven: bool },
+    Ended { lane: LaneId, ending: Ending },
+    Changed,
+    Unwritable(WriteError),
+}
+
+struct LaneHandle {
+    end: Arc<AtomicU64>,
+    stop: CancellationToken,
+}
+
+/// Why a job stops.
+enum Stop {
+    Stored,
+    Abandoned,
+    Failed,
+}
+
+pub(crate) struct Job {
+    // what it works on
+    plan: Plan,
+    writer: Arc<Writer>,
+    length: Option<u64>,
+    // who delivers
+    sources: BTreeMap<SourceId, Arc<dyn Source>>,
+    claimants: Vec<SourceId>,
+    claimed: Option<ObjectId>,
+    lanes: BTreeMap<LaneId, LaneHandle>,
+    tasks: JoinSet<()>,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    found: BoxStream<'static, Found>,
+    // who waits
+    audience: Arc<Audience>,
+    ghosts: Vec<Demand>,
+    alone_since: Option<Instant>,
+    hold_back: HoldBack,
+    // the frame
+    counters: Arc<Counters>,
+    began: Instant,
+    host: String,
+}
+
+/// Whether bytes of neighbours are shown to readers as they come.
+struct HoldBack {
+    held: Arc<AtomicBool>,
+    since: Option<Instant>,
+}
+
+impl Job {
+    pub(crate) fn begin(beginning: Beginning) -> Self {
+        let Beginning { writer, audience, counters, origin, first, first_span, found, host, seed } =
+            beginning;
+        let draft = writer.draft();
+        let mut plan = Plan::new(draft.length.map(groups_of), writer.held(), seed);
+        plan.readers(audience.demands());
+        let held = draft.ladder.anchor() == Strength::Strong;
+        let mut job = Self {
+            plan,
+            writer: Arc::new(writer),
+            length: draft.length,
+            sources: BTreeMap::new(),
+            claimants: Vec::new(),
+            claimed: None,
+            lanes: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            reports: mpsc::channel(REPORTS_MAX),
+            found,
+            audience,
+            ghosts: Vec::new(),
+            alone_since: None,
+            hold_back: HoldBack { held: Arc::new(AtomicBool::new(held)), since: None },
+            counters,
+            began: Instant::now(),
+            host,
+        };
+        job.begin_lane(origin, first, first_span);
+        job
+    }
+
+    fn begin_lane(&mut self, origin: Option<Arc<dyn Source>>, first: Box<dyn Lane>, span: GroupSpan) {
+        let abilities = origin.as_ref().map(|origin| origin.abilities());
+        let facts = Facts {
+            place: Place::Far,
+            ranges: abilities.is_some_and(|abilities| abilities.ranges),
+            lanes_max: abilities.map_or(1, |abilities| abilities.lanes_max.max(1)),
+        };
+        let source = self.plan.source_added(facts);
+        let lane = self.plan.lane_given(source, span, self.now());
+        if let Some(origin) = origin {
+            self.sources.insert(source, origin);
+        }
+        self.spawn_lane(lane, SourceKind::Origin, Opening::Open(first), span);
+    }
+
+    /// Runs until the object is stored, cannot be completed, or nobody wants it any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the lanes; what is written stays.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let verdict = loop {
+            let demands = self.demands();
+            self.plan.readers(demands);
+            if self.plan.complete() {
+                match self.conclude().await {
+                    Some(stop) => break stop,
+                    None => continue,
+                }
+            }
+            self.act();
+            if self.plan.exhausted() {
+                warn!(host = %self.host, "nobody can deliver the rest of the object");
+                break Stop::Failed;
+            }
+            let wake = self.wake();
+            tokio::select! {
+                () = stop.cancelled() => break Stop::Abandoned,
+                Some(report) = self.reports.1.recv() => {
+                    if let Some(stop) = self.note(report).await {
+                        break stop;
+                    }
+                }
+                Some(found) = self.found.next() => self.welcome(&found),
+                () = self.audience.changed() => {}
+                Some(_) = self.tasks.join_next() => {}
+                () = tokio::time::sleep_until(wake) => {
+                    if self.give_up() {
+                        break Stop::Abandoned;
+                    }
+                    self.show_late().await;
+                }
+            }
+        };
+        self.end(&verdict).await;
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What is to be fetched: what readers wait for, or what the last one waited for until the linger is over.
+    fn demands(&mut self) -> Vec<Demand> {
+        let demands = self.audience.demands();
+        if demands.is_empty() {
+            self.alone_since.get_or_insert_with(Instant::now);
+            return self.ghosts.clone();
+        }
+        self.alone_since = None;
+        self.ghosts.clone_from(&demands);
+        demands
+    }
+
+    fn wake(&self) -> Instant {
+        let plan = self.plan.next_wake(self.now()).map(|at| self.began + at);
+        let linger = self.alone_since.map(|since| since + LINGER);
+        let show = self.hold_back.since.map(|since| since + HOLD_BACK_MAX);
+        [plan, linger, show]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > Instant::now())
+            .min()
+            .unwrap_or_else(|| Instant::now() + LINGER)
+    }
+
+    /// Whether the linger is over and the rest is not worth it. More than half of it is: then it is fetched whole.
+    fn give_up(&mut self) -> bool {
+        if self.alone_since.is_none_or(|since| since.elapsed() < LINGER) {
+            return false;
+        }
+        let more_than_half = self.length.is_some_and(|length| self.plan.held().len() * 2 > groups_of(length));
+        self.plan.want_whole(more_than_half);
+        self.ghosts.clear();
+        !more_than_half
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.plan.poll(self.now()) {
+            match action {
+                Action::Open { lane, source, span } => match self.sources.get(&source) {
+                    Some(source) => {
+                        let opening = Opening::Ask(source.open(span));
+                        self.spawn_lane(lane, source.kind(), opening, span);
+                    }
+                    None => self.plan.lane_ended(lane, Ending::Useless, self.now()),
+                },
+                Action::Cut { lane, end } => {
+                    if let Some(lane) = self.lanes.get(&lane) {
+                        lane.end.fetch_min(end, Relaxed);
+                    }
+                }
+                Action::Close { lane } => {
+                    if let Some(lane) = self.lanes.remove(&lane) {
+                        lane.stop.cancel();
+                    }
+                }
+                Action::Slow { source } => {
+                    if let Some(source) = self.sources.get(&source) {
+                        debug!(source = source.label(), "a source keeps readers waiting");
+                        source.blame(Fault::TooSlow);
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn_lane(&mut self, lane: LaneId, kind: SourceKind, opening: Opening, span: GroupSpan) {
+        debug!(host = %self.host, source = kind.as_str(), lane = lane.0, ?span, "lane");
+        let handle = LaneHandle { end: Arc::new(AtomicU64::new(span.end())), stop: CancellationToken::new() };
+        let worker = LaneWorker {
+            lane,
+            kind,
+            end: Arc::clone(&handle.end),
+            stop: handle.stop.clone(),
+            writer: Arc::clone(&self.writer),
+            held_back: Arc::clone(&self.hold_back.held),
+            reports: self.reports.0.clone(),
+        };
+        self.lanes.insert(lane, handle);
+        self.tasks.spawn(worker.run(opening));
+    }
+
+    async fn note(&mut self, report: Report) -> Option<Stop> {
+        match report {
+            Report::Delivered { lane, span, bytes, kind, proven } => {
+                self.plan.delivered(lane, span, self.now());
+                self.audience.delivered(span, kind, bytes);
+                self.counters.fetched(kind).add(bytes);
+                if proven {
+                    self.counters.groups_proven.add(span.len());
+                }
+                self.judge_hold_back(kind).await;
+                None
+            }
+            Report::Ended { lane, ending } => {
+                self.lanes.remove(&lane);
+                if self.length.is_none() && ending == Ending::Done {
+                    self.length_told();
+                }
+                self.plan.lane_ended(lane, ending, self.now());
+                None
+            }
+            Report::Changed => {
+                info!(host = %self.host, "the origin has changed the file; the fetch of the old one ends");
+                Some(Stop::Failed)
+            }
+            Report::Unwritable(error) => {
+                warn!(host = %self.host, %error, "the shelf cannot take the object");
+                Some(Stop::Failed)
+            }
+        }
+    }
+
+    /// A body without a length ended properly: what is here is all of it.
+    fn length_told(&mut self) {
+        let (length, _) = self.audience.bytes_by_source();
+        self.length = Some(length);
+        self.audience.length_told(length);
+        self.plan.length_known(groups_of(length));
+    }
+
+    fn welcome(&mut self, found: &Found) {
+        // Two boxes that claim different objects cannot both be right; the first one is tried.
+        if *self.claimed.get_or_insert(found.object) != found.object {
+            debug!(source = found.source.label(), "a second claim for another object is left alone");
+            return;
+        }
+        let abilities = found.source.abilities();
+        let facts =
+            Facts { place: Place::Near, ranges: abilities.ranges, lanes_max: abilities.lanes_max.max(1) };
+        let id = self.plan.source_added(facts);
+        debug!(source = found.source.label(), object = %found.object, "a neighbour holds it");
+        self.sources.insert(id, Arc::clone(&found.source));
+        self.claimants.push(id);
+        self.audience.check_the_tail();
+    }
+
+    /// Holds a neighbour's bytes back only while the check of the whole is near.
+    async fn judge_hold_back(&mut self, kind: SourceKind) {
+        if kind != SourceKind::Neighbour || !self.hold_back.held.load(Relaxed) {
+            return;
+        }
+        self.hold_back.since.get_or_insert_with(Instant::now);
+        let rate: f64 = self.claimants.iter().filter_map(|id| self.plan.proven_rate(*id)).sum();
+        let missing =
+            self.length.map_or(0, |length| groups_of(length).saturating_sub(self.plan.held().len()));
+        let patience = HOLD_BACK_MAX
+            .saturating_sub(self.hold_back.since.map_or(Duration::ZERO, |since| since.elapsed()));
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let needed = missing as f64 / rate.max(1.0);
+        if needed > patience.as_secs_f64() {
+            self.show().await;
+        }
+    }
+
+    async fn show_late(&mut self) {
+        if self.hold_back.since.is_some_and(|since| since.elapsed() >= HOLD_BACK_MAX) {
+            self.show().await;
+        }
+    }
+
+    async fn show(&mut self) {
+        self.hold_back.since = None;
+        if self.hold_back.held.swap(false, Relaxed) {
+            debug!(host = %self.host, "streaming under a signed claim");
+            self.writer.release().await;
+        }
+    }
+
+    /// Everything is here: check it and store it. Nothing when there is more to fetch after all.
+    async fn conclude(&mut self) -> Option<Stop> {
+        self.close_lanes().await;
+        let length = self.length?;
+        let near = self.audience.neighbour_groups();
+        let anchored = self.writer.draft().ladder.anchor() == Strength::Strong;
+        let expected = if near.is_empty() { None } else { self.claimed };
+        let first_hand = near.is_empty() || anchored;
+        let standing = if first_hand { Standing::FirstHand } else { Standing::Claimed };
+        let finish = Finish { length, expected, standing, representation: true, now: unix_now() };
+        if let Err(error) = self.writer.check(finish).await {
+            return self.refute(&error).await;
+        }
+        // The bytes are right: readers need not wait for the disk.
+        self.writer.release().await;
+        self.audience.decide(Verdict::Right);
+        match self.writer.finish(finish).await {
+            Ok(finished) => {
+                info!(host = %self.host, object = %finished.info.id, length, "stored");
+                Some(Stop::Stored)
+            }
+            Err(error) => {
+                warn!(host = %self.host, %error, "not stored");
+                Some(Stop::Failed)
+            }
+        }
+    }
+
+    /// The whole is not what was claimed or told. What came from next door is thrown away; the origin goes on.
+    async fn refute(&mut self, error: &FinishError) -> Option<Stop> {
+        let lies = self.audience.neighbour_groups();
+        if lies.is_empty() || matches!(error, FinishError::Write(_)) {
+            warn!(host = %self.host, %error, "the object is not what the origin said; it is thrown away");
+            self.writer.discard().await;
+            return Some(Stop::Failed);
+        }
+        warn!(host = %self.host, %error, "a neighbour's claim was false; its bytes are thrown away");
+        self.counters.false_claims.add(1);
+        for id in std::mem::take(&mut self.claimants) {
+            if let Some(source) = self.sources.remove(&id) {
+                source.blame(Fault::FalseClaim);
+            }
+            self.plan.source_removed(id);
+        }
+        self.claimed = None;
+        self.found = futures_util::stream::empty().boxed();
+        let held = self.writer.retract().await;
+        self.audience.retracted(!self.hold_back.held.load(Relaxed));
+        self.plan.lost(held);
+        None
+    }
+
+    async fn close_lanes(&mut self) {
+        for lane in std::mem::take(&mut self.lanes).into_values() {
+            lane.stop.cancel();
+        }
+        // Lanes may be waiting to report while they are being stopped.
+        while !self.tasks.is_empty() {
+            tokio::select! {
+                _ = self.tasks.join_next() => {}
+                Some(report) = self.reports.1.recv() => self.note_late(&report),
+            }
+        }
+        while let Ok(report) = self.reports.1.try_recv() {
+            self.note_late(&report);
+        }
+    }
+
+    fn note_late(&mut self, report: &Report) {
+        if let Report::Delivered { lane, span, bytes, kind, .. } = report {
+            self.plan.delivered(*lane, *span, self.now());
+            self.audience.delivered(*span, *kind, *bytes);
+            self.counters.fetched(*kind).add(*bytes);
+        }
+    }
+
+    async fn end(mut self, stop: &Stop) {
+        self.close_lanes().await;
+        let verdict = match stop {
+            Stop::Stored => Verdict::Right,
+            Stop::Abandoned | Stop::Failed => Verdict::Ended,
+        };
+        self.audience.decide(verdict);
+    }
+}
+
+/// How a lane comes to be.
+enum Opening {
+    Open(Box<dyn Lane>),
+    Ask(futures_util::future::BoxFuture<'static, Result<Box<dyn Lane>, SourceError>>),
+}
+
+/// Moves the runs of one lane into the store.
+struct LaneWorker {
+    lane: LaneId,
+    kind: SourceKind,
+    end: Arc<AtomicU64>,
+    stop: CancellationToken,
+    writer: Arc<Writer>,
+    held_back: Arc<AtomicBool>,
+    reports: mpsc::Sender<Report>,
+}
+
+/// Why a lane is over before its span is.
+enum Broken {
+    Source(SourceError),
+    Store(WriteError),
+}
+
+impl LaneWorker {
+    async fn run(self, opening: Opening) {
+        let outcome = self.pump(opening).await;
+        let report = match outcome {
+            Ok(()) => Report::Ended { lane: self.lane, ending: Ending::Done },
+            Err(Broken::Store(error)) => Report::Unwritable(error),
+            Err(Broken::Source(SourceError::Changed)) if self.kind == SourceKind::Origin => Report::Changed,
+            Err(Broken::Source(error)) => {
+                debug!(
+                    source = self.kind.as_str(),
+                    lane = self.lane.0,
+                    error = &error as &dyn std::error::Error,
+                    "lane broke"
+                );
+                Report::Ended { lane: self.lane, ending: ending(&error) }
+            }
+        };
+        // The job may be gone already.
+        let _ = self.reports.send(report).await;
+    }
+
+    async fn pump(&self, opening: Opening) -> Result<(), Broken> {
+        let mut lane = match opening {
+            Opening::Open(lane) => lane,
+            Opening::Ask(asking) => tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                lane = asking => lane.map_err(Broken::Source)?,
+            },
+        };
+        let mut next = self.next_of(&mut lane).await.map_err(Broken::Source)?;
+        while let Some(run) = next {
+            let end = self.end.load(Relaxed);
+            let Some(run) = run.narrowed(GroupSpan::clamped(0, end)) else { return Ok(()) };
+            let (span, bytes) = (run.span(), run.bytes().len() as u64);
+            let proven = matches!(run.provenance(), Provenance::Tree(_));
+            let held = proven && self.held_back.load(Relaxed);
+            let visibility = if held { Visibility::Held } else { Visibility::Now };
+            // While one run is written the next one arrives.
+            let writing = self.writer.write(run, visibility);
+            if span.end() >= end {
+                writing.await.map_err(Broken::Store)?;
+                self.report(span, bytes, proven).await;
+                return Ok(());
+            }
+            let (written, following) = tokio::join!(writing, self.next_of(&mut lane));
+            written.map_err(Broken::Store)?;
+            if held && !self.held_back.load(Relaxed) {
+                self.writer.release().await;
+            }
+            self.report(span, bytes, proven).await;
+            next = following.map_err(Broken::Source)?;
+        }
+        Ok(())
+    }
+
+    /// The next run, unless the lane is told to stop. A write is never interrupted: what the store holds and what
+    /// the job knows of must not differ.
+    async fn next_of(&self, lane: &mut Box<dyn Lane>) -> Result<Option<Run>, SourceError> {
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(None),
+            next = lane.next() => next,
+        }
+    }
+
+    async fn report(&self, span: GroupSpan, bytes: u64, proven: bool) {
+        let report = Report::Delivered { lane: self.lane, span, bytes, kind: self.kind, proven };
+        let _ = self.reports.send(report).await;
+    }
+}
+
+fn ending(error: &SourceError) -> Ending {
+    match error {
+        SourceError::Busy | SourceError::BrokeOff(_) => Ending::Failed,
+        SourceError::Changed | SourceError::NotHeld | SourceError::Mismatch | SourceError::Nonsense(_) => {
+            Ending::Useless
+        }
+    }
+}
+
+/// One past the last group of a stream that ends before byte `end`.
+pub(crate) fn span_of(start: u64, end: Option<u64>) -> GroupSpan {
+    GroupSpan::clamped(start / GROUP_BYTES, end.map_or(u64::MAX, |end| end.div_ceil(GROUP_BYTES)))
+}
