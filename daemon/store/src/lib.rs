@@ -4,9 +4,24 @@
 //! recovery. `FORMAT.md` describes every byte. Knows nothing of HTTP rules, of who asks and of who delivered: groups
 //! come in as [`kith_model::verify::Run`], which says who vouches for them. Nobody else knows its paths or redb.
 
+mod arriving;
+mod batch;
 mod body;
+mod buffers;
+mod cellar;
+
+mod digests;
 mod draft;
 mod error;
+mod evict;
+mod files;
+mod index;
+mod keeper;
+mod leaves;
+mod opened;
+mod parts;
+pub mod record;
+mod recover;
 mod store;
 mod writer;
 

@@ -1,19 +1,31 @@
 //! The handle of the room.
 
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use kith_model::key::{CacheKey, Target};
 use kith_model::ladder::Digest;
+use kith_model::limits;
 use kith_model::object::ObjectId;
+use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
 use kith_model::time::UnixMillis;
-use tokio::sync::watch;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::arriving::{Arriving, check_groups};
 use crate::body::Body;
+use crate::cellar::Cellar;
 use crate::draft::{Draft, Part};
 use crate::error::{CreateError, IndexError, OpenError, ReadError, WriteError};
+use crate::keeper::{self, Order};
+use crate::opened::Opened;
+use crate::parts::Waiting;
 use crate::writer::Writer;
+use crate::{files, record, recover};
 
 /// Where the store is and how much it may take.
 #[derive(Clone, Debug)]
@@ -67,133 +79,292 @@ pub enum Purge {
     Host(String),
 }
 
-/// The store. Clones are handles to the same one.
+/// The store. Clones are handles to the same one; when the last is dropped the store is closed.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
+    cellar: Arc<Cellar>,
+    keeper: Arc<Keeper>,
 }
 
+/// The keeper's thread, and the lock that may go only after it.
 #[derive(Debug)]
-struct Inner {
-    config: Config,
-    generation: watch::Sender<u64>,
+struct Keeper {
+    orders: mpsc::Sender<Order>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held, not read.
+    _lock: File,
 }
 
 impl Store {
     /// Takes the lock, recovers what a crash left and rebuilds the index when it is missing or damaged. Blocks.
-    pub fn open(config: Config, _now: UnixMillis) -> Result<Store, OpenError> {
-        Ok(Store { inner: Arc::new(Inner { config, generation: watch::Sender::new(0) }) })
+    pub fn open(config: Config, now: UnixMillis) -> Result<Store, OpenError> {
+        let (orders, received) = mpsc::channel(limits::INDEX_QUEUE_MAX);
+        let cellar = Arc::new(Cellar::new(config, now, orders.clone()));
+        cellar.paths.create().map_err(|(path, source)| OpenError::Io { path, source })?;
+        let (lock, clean_commits) = recover::lock(&cellar.paths)?;
+        recover::open(&cellar, clean_commits)?;
+        let partial_bytes = cellar.parts().recover(&cellar.paths, now)?;
+        cellar.sums().partial_bytes = partial_bytes;
+        let kept = Arc::clone(&cellar);
+        let thread = std::thread::Builder::new()
+            .name("kith-store".into())
+            .spawn(move || keeper::run(&kept, received))
+            .map_err(|source| OpenError::Io { path: cellar.paths.dir().to_owned(), source })?;
+        Ok(Store {
+            cellar,
+            keeper: Arc::new(Keeper { orders, thread: Mutex::new(Some(thread)), _lock: lock }),
+        })
     }
 
-    /// Writes down what is still in memory and stops.
+    /// Writes down what is still in memory and stops. Bodies can still be read; nothing can be changed any more.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.cellar.tracker.close();
+        self.cellar.tracker.wait().await;
+        let (closed, closing) = oneshot::channel();
+        if self.keeper.orders.send(Order::Close(closed)).await.is_ok() {
+            // An error says that the keeper has ended, which is what was wished.
+            let _ = closing.await;
+        }
+    }
 
     /// All representations stored for a target, one a variant.
-    pub fn representations(&self, _target: &Target) -> Result<Vec<Representation>, IndexError> {
-        Err(IndexError::Closed)
+    pub fn representations(&self, target: &Target) -> Result<Vec<Representation>, IndexError> {
+        self.cellar.index.representations(target)
     }
 
     /// All representations that an object stands behind.
-    pub fn representations_of(&self, _id: &ObjectId) -> Result<Vec<Representation>, IndexError> {
-        Err(IndexError::Closed)
+    pub fn representations_of(&self, id: &ObjectId) -> Result<Vec<Representation>, IndexError> {
+        self.cellar.index.representations_of(id)
     }
 
-    /// What is known of an object.
-    pub fn object(&self, _id: &ObjectId) -> Result<Option<ObjectInfo>, IndexError> {
-        Err(IndexError::Closed)
+    /// What is known of an object. Every sha digest in its ladder was computed or checked by us.
+    pub fn object(&self, id: &ObjectId) -> Result<Option<ObjectInfo>, IndexError> {
+        self.cellar.index.object(id)
     }
 
-    /// The object of a digest.
-    pub fn object_by_digest(&self, _digest: &Digest) -> Result<Option<ObjectInfo>, IndexError> {
-        Err(IndexError::Closed)
+    /// The object of a digest that was computed or checked by us.
+    pub fn object_by_digest(&self, digest: &Digest) -> Result<Option<ObjectInfo>, IndexError> {
+        self.cellar.index.object_by_digest(digest)
     }
 
     /// At most `count_max` objects in the order of their ids, behind `after`.
-    pub fn objects(
-        &self,
-        _after: Option<ObjectId>,
-        _count_max: usize,
-    ) -> Result<Vec<ObjectInfo>, IndexError> {
-        Err(IndexError::Closed)
+    pub fn objects(&self, after: Option<ObjectId>, count_max: usize) -> Result<Vec<ObjectInfo>, IndexError> {
+        self.cellar.index.objects(after, count_max)
     }
 
     /// What the store holds and did.
     pub fn usage(&self) -> Usage {
-        Usage { bytes_max: self.inner.config.bytes_max, ..Usage::default() }
+        self.cellar.usage()
     }
 
     /// A number that grows whenever objects come or go.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.inner.generation.subscribe()
+        self.cellar.generation.subscribe()
     }
 
     /// Files a new head for a stored object (304). Resolves when it is durable.
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop it; the same holds for all changes below.
-    pub async fn refresh(&self, _representation: Representation) -> Result<(), WriteError> {
-        Err(IndexError::Closed.into())
+    /// Dropping the future may or may not stop it; the same holds for all changes below.
+    pub async fn refresh(&self, representation: Representation) -> Result<(), WriteError> {
+        self.cellar.order(|reply| Order::Refresh(Box::new(representation), reply)).await
     }
 
     /// Drops what is filed under a key; the object stays.
     ///
     /// # Cancel safety
     /// As [`Self::refresh`].
-    pub async fn forget(&self, _key: &CacheKey) -> Result<(), WriteError> {
-        Err(IndexError::Closed.into())
+    pub async fn forget(&self, key: &CacheKey) -> Result<(), WriteError> {
+        self.cellar.order(|reply| Order::Forget(key.clone(), reply)).await
     }
 
     /// Excludes an object from eviction, or no longer. Whether it is stored.
     ///
     /// # Cancel safety
     /// As [`Self::refresh`].
-    pub async fn pin(&self, _id: &ObjectId, _pin: Pin) -> Result<bool, WriteError> {
-        Err(IndexError::Closed.into())
+    pub async fn pin(&self, id: &ObjectId, pin: Pin) -> Result<bool, WriteError> {
+        self.cellar.order(|reply| Order::Pin(*id, pin, reply)).await
     }
 
     /// Throws objects away, pinned ones too. Returns the bytes freed.
     ///
     /// # Cancel safety
     /// As [`Self::refresh`].
-    pub async fn purge(&self, _what: Purge) -> Result<u64, WriteError> {
-        Err(IndexError::Closed.into())
+    pub async fn purge(&self, what: Purge) -> Result<u64, WriteError> {
+        self.cellar.order(|reply| Order::Purge(what, reply)).await
     }
 
     /// The bytes of a stored object. Counts as an access.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn open_object(&self, _id: &ObjectId) -> Result<Option<Body>, ReadError> {
-        Err(IndexError::Closed.into())
+    pub async fn open_object(&self, id: &ObjectId) -> Result<Option<Body>, ReadError> {
+        if let Some(opened) = self.cellar.opened().find(id) {
+            self.cellar.note_access(*id);
+            return Ok(Some(Body::opened(Arc::clone(&self.cellar), opened)));
+        }
+        let Some((info, inline)) = self.cellar.index.body(id)? else { return Ok(None) };
+        self.cellar.note_access(*id);
+        if let Some(bytes) = inline {
+            return Ok(Some(Body::inline(Arc::clone(&self.cellar), info, bytes.into())));
+        }
+        self.open_files(info).await
+    }
+
+    async fn open_files(&self, info: ObjectInfo) -> Result<Option<Body>, ReadError> {
+        let (cellar, id) = (Arc::clone(&self.cellar), info.id);
+        let opening = self.cellar.tracker.spawn_blocking(move || Opened::open(&cellar.paths, info)).await;
+        match opening.map_err(|_| ReadError::Missing)? {
+            Ok(opened) => {
+                let opened = Arc::new(opened);
+                self.cellar.opened().keep(Arc::clone(&opened));
+                Ok(Some(Body::opened(Arc::clone(&self.cellar), opened)))
+            }
+            Err(error) if is_lost(&error) => {
+                // Evicted just now, or lost: then its row has to go too.
+                let _ = self.cellar.orders.try_send(Order::Lost(id));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes place for an arriving object; an unfinished part under the same key is thrown away.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the writer.
-    pub async fn create(&self, _draft: Draft) -> Result<Writer, CreateError> {
-        Err(CreateError::NoSpace)
+    /// Dropping the future leaves nothing behind.
+    pub async fn create(&self, draft: Draft) -> Result<Writer, CreateError> {
+        let bytes_max = self.cellar.config.object_bytes_max;
+        if draft.length.is_some_and(|length| length > bytes_max) {
+            return Err(CreateError::TooLarge { bytes_max });
+        }
+        self.discard(&draft.key).await;
+        self.cellar.make_room(draft.length.unwrap_or(0)).await?;
+        let cellar = Arc::clone(&self.cellar);
+        self.blocking(move || create(cellar, draft)).await
     }
 
     /// The part that waits under a key, also one from before a crash.
-    pub fn unfinished(&self, _key: &CacheKey) -> Option<Part> {
-        None
+    pub fn unfinished(&self, key: &CacheKey) -> Option<Part> {
+        self.cellar.parts().waiting(key)
     }
 
-    /// Goes on with the part that waits under a key.
+    /// Goes on with the part that waits under a key. Groups of a part from an earlier process are checked first;
+    /// those that do not match are not held.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the part where it was.
-    pub async fn resume(&self, _key: &CacheKey) -> Result<Option<Writer>, CreateError> {
-        Ok(None)
+    pub async fn resume(&self, key: &CacheKey) -> Result<Option<Writer>, CreateError> {
+        let Some((number, waiting)) = self.cellar.parts().take(key) else { return Ok(None) };
+        let cellar = Arc::clone(&self.cellar);
+        self.blocking(move || resume(cellar, number, waiting)).await
     }
 
     /// Throws the part away that waits under a key.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
-    pub async fn discard(&self, _key: &CacheKey) {}
+    pub async fn discard(&self, key: &CacheKey) {
+        let Some(waiting) = self.cellar.parts().remove_waiting(key) else { return };
+        {
+            let mut sums = self.cellar.sums();
+            sums.partial_bytes = sums.partial_bytes.saturating_sub(waiting.bytes);
+        }
+        // Nothing is to be done when the deletion fails: the next start finds the files.
+        let _ = self.cellar.tracker.spawn_blocking(move || waiting.files.remove()).await;
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, CreateError> + Send + 'static,
+    ) -> Result<T, CreateError> {
+        let worked = self.cellar.tracker.spawn_blocking(work).await;
+        worked.unwrap_or_else(|error| Err(CreateError::Broken(Arc::new(io::Error::other(error)))))
+    }
+}
+
+/// Lists and begins a part. Blocks.
+fn create(cellar: Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
+    let draft = Arc::new(draft);
+    let with_files = draft.length.is_some_and(|length| length >= limits::INLINE_BYTES_LIMIT);
+    loop {
+        let (number, files) = cellar.parts().next_files(&cellar.paths, &draft.key);
+        let arriving = Arriving::new(Arc::clone(&cellar), Arc::clone(&draft), number, files, GroupSet::new());
+        if with_files {
+            match arriving.create_files() {
+                Ok(()) => {}
+                // A name from before the clock went back.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    arriving.forsake();
+                    continue;
+                }
+                Err(error) => {
+                    arriving.discard();
+                    return Err(error.into());
+                }
+            }
+            if draft.validator.is_some()
+                && let Err(error) = files::replace(&arriving.files().record(), &record::encode_draft(&draft))
+            {
+                arriving.discard();
+                return Err(error.into());
+            }
+        }
+        let before = cellar.parts().begin(draft.key.clone(), number);
+        if let Some(waiting) = before {
+            let mut sums = cellar.sums();
+            sums.partial_bytes = sums.partial_bytes.saturating_sub(waiting.bytes);
+            drop(sums);
+            waiting.files.remove();
+        }
+        return Ok(Writer::new(arriving));
+    }
+}
+
+/// Checks and opens a part that waited. Blocks.
+fn resume(cellar: Arc<Cellar>, number: u64, waiting: Waiting) -> Result<Option<Writer>, CreateError> {
+    {
+        let mut sums = cellar.sums();
+        sums.partial_bytes = sums.partial_bytes.saturating_sub(waiting.bytes);
+    }
+    let held = match &waiting.seen {
+        Some(seen) => Ok(seen.clone()),
+        None => check_groups(&waiting.files, waiting.draft.length.unwrap_or(0), &waiting.noted()),
+    };
+    // A part that cannot be read is no part any more.
+    let held = held.unwrap_or_default();
+    let Waiting { draft, files, .. } = waiting;
+    let arriving = Arriving::new(cellar, draft, number, files, held.clone());
+    if held.is_empty() || arriving.open_files().is_err() {
+        arriving.discard();
+        return Ok(None);
+    }
+    Ok(Some(Writer::new(arriving)))
+}
+
+/// Whether a file is not what the index says, as opposed to a disk that fails for now.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let (closed, _) = oneshot::channel();
+        let mut order = Order::Close(closed);
+        // The keeper is at work on a full queue: there will be a place soon.
+        while let Err(TrySendError::Full(back)) = self.orders.try_send(order) {
+            order = back;
+            std::thread::yield_now();
+        }
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the store's thread panicked");
+        }
+    }
 }

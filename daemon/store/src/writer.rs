@@ -79,7 +79,9 @@ impl Writer {
     }
 
     async fn write_files(&self, run: Run, visibility: Visibility) -> Result<(), WriteError> {
-        self.on_disk(move |arriving| arriving.write_files(&run, visibility)).await.unwrap_or(Err(WriteError::Ended))
+        self.on_disk(move |arriving| arriving.write_files(&run, visibility))
+            .await
+            .unwrap_or(Err(WriteError::Ended))
     }
 
     /// Works on the object on a thread that may block. Nothing when the work panicked.
@@ -212,7 +214,8 @@ fn prepare(arriving: &Arriving, finish: Finish, look: Look) -> Result<(NewObject
     if record.inline.is_some() {
         return Ok((NewObject { record, bytes: NewBytes::Inline }, Complete { info, outboard: None }));
     }
-    let held = look == Look::Shelf && arriving.cellar.index.object(&whole.id).map_err(WriteError::from)?.is_some();
+    let held =
+        look == Look::Shelf && arriving.cellar.index.object(&whole.id).map_err(WriteError::from)?.is_some();
     let bytes = if held {
         NewBytes::Held
     } else {
@@ -255,13 +258,8 @@ fn record_of(arriving: &Arriving, finish: Finish, whole: &Whole) -> Result<Recor
         let rung = Rung { digest: digest.clone(), teller: Teller::Ourselves, said_at: finish.now };
         let _ = ladder.add(rung);
     }
-    let info = ObjectInfo {
-        id: whole.id,
-        length: finish.length,
-        ladder,
-        stored_at: finish.now,
-        pinned: false,
-    };
+    let info =
+        ObjectInfo { id: whole.id, length: finish.length, ladder, stored_at: finish.now, pinned: false };
     let representation = finish.representation.then(|| Representation {
         key: draft.key.clone(),
         selecting: draft.selecting.clone(),

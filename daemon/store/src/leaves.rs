@@ -1,0 +1,100 @@
+//! The `.leaves` file of an unfinished part: one entry of 33 bytes a group.
+//!
+//! Byte 0 says who vouched for the group (0 nobody: not held, 1 the origin, 2 a tree), the rest is its leaf. The file
+//! is not synced while it grows; after a crash an entry counts only when the group's bytes hash to its leaf.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use kith_model::range::{GroupSet, GroupSpan};
+use kith_model::verify::{Leaf, Provenance};
+
+/// Size of an entry in bytes.
+pub(crate) const ENTRY_LEN: usize = 33;
+const NOBODY: u8 = 0;
+const ORIGIN: u8 = 1;
+const TREE: u8 = 2;
+
+/// The entries of a run of groups, as they stand in the file.
+pub(crate) fn encode(leaves: &[Leaf], provenance: Provenance) -> Vec<u8> {
+    let tag = match provenance {
+        Provenance::Origin => ORIGIN,
+        Provenance::Tree(_) => TREE,
+    };
+    leaves.iter().flat_map(|leaf| std::iter::once(tag).chain(leaf.0)).collect()
+}
+
+/// Writes entries for the groups from `first` on.
+pub(crate) fn write(file: &File, first: u64, entries: &[u8]) -> io::Result<()> {
+    file.write_all_at(entries, offset(first))
+}
+
+/// Marks groups as not held.
+pub(crate) fn clear(file: &File, span: GroupSpan) -> io::Result<()> {
+    const CLEARED: [u8; 1024 * ENTRY_LEN] = [NOBODY; 1024 * ENTRY_LEN];
+    let mut at = span.start();
+    while at < span.end() {
+        let count = (span.end() - at).min(1024);
+        let len = usize::try_from(count).expect("invariant: at most 1024") * ENTRY_LEN;
+        file.write_all_at(&CLEARED[..len], offset(at))?;
+        at += count;
+    }
+    Ok(())
+}
+
+/// Reads the leaves of all `groups` groups in order. Nothing when one is not held.
+pub(crate) fn read_all(file: &File, groups: u64) -> io::Result<Option<Vec<Leaf>>> {
+    let mut leaves = Vec::with_capacity(usize::try_from(groups).map_err(io::Error::other)?);
+    for_each(file, groups, |_, entry| {
+        if entry[0] != NOBODY {
+            leaves.push(leaf_of(entry));
+        }
+    })?;
+    Ok((leaves.len() as u64 == groups).then_some(leaves))
+}
+
+/// The groups that the file says came from the origin, among the first `groups`.
+pub(crate) fn from_origin(file: &File, groups: u64) -> io::Result<GroupSet> {
+    let mut set = GroupSet::new();
+    for_each(file, groups, |group, entry| {
+        if entry[0] == ORIGIN {
+            set.insert(GroupSpan::clamped(group, group + 1));
+        }
+    })?;
+    Ok(set)
+}
+
+/// The leaf of one group.
+pub(crate) fn read(file: &File, group: u64) -> io::Result<Leaf> {
+    let mut entry = [0; ENTRY_LEN];
+    file.read_exact_at(&mut entry, offset(group))?;
+    Ok(leaf_of(&entry))
+}
+
+/// Calls back with each whole entry of the first `groups`; stops quietly where the file ends.
+fn for_each(file: &File, groups: u64, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
+    let groups = groups.min(file.metadata()?.len() / ENTRY_LEN as u64);
+    let mut buffer = vec![0; 1024 * ENTRY_LEN];
+    let mut group = 0;
+    while group < groups {
+        let count = (groups - group).min(1024);
+        let len = usize::try_from(count).map_err(io::Error::other)? * ENTRY_LEN;
+        file.read_exact_at(&mut buffer[..len], offset(group))?;
+        for (entry, at) in buffer[..len].chunks_exact(ENTRY_LEN).zip(group..) {
+            each(at, entry);
+        }
+        group += count;
+    }
+    Ok(())
+}
+
+fn leaf_of(entry: &[u8]) -> Leaf {
+    let mut leaf = [0; 32];
+    leaf.copy_from_slice(&entry[1..ENTRY_LEN]);
+    Leaf(leaf)
+}
+
+fn offset(group: u64) -> u64 {
+    group.saturating_mul(ENTRY_LEN as u64)
+}
