@@ -36,6 +36,32 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unused client connection is closed after this.
 pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What a refused client still sends is read and thrown away for this long, so that the refusal reaches it.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// And at most so many bytes of it.
+pub const LINGER_BYTES_MAX: usize = 64 * 1024;
+
+/// Refused connections that linger at once. Further ones are closed without.
+pub const REFUSALS_MAX: usize = 16;
+
+/// Bytes that wait unsent in the kernel for one client: enough to keep a LAN busy, small enough that a stalled
+/// write means a stalled client. Linux wakes a writer at half of it, so a client is cut that takes less than 64 KiB
+/// in [`SLOWEST_WINDOW`].
+pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
+/// Request bodies hyper buffers, and answers below this are written at once with their head.
+pub const CLIENT_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A hit of this many bytes or more is a download, which its origin is told of (`origins.touch`).
+pub const TOUCH_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Own addresses are looked up again after this: interfaces come and go.
+pub const OWN_ADDRESSES_AGE: Duration = Duration::from_secs(10);
+
+/// Pause after the kernel could not give us another connection (out of file descriptors or memory).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 // Freshness
 
 /// Bytes of `Cache-Control` that are read; a longer one forbids everything. Real ones stay below 200.
