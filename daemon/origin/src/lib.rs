@@ -1,1 +1,20 @@
-//! Room origin.
+//! The well that draws from websites: an HTTP client with an address guard and no trust in what answers.
+//!
+//! Owns the [guard], the [resolver](resolve), the connections, the [strict](strict) reading of answers beyond what
+//! the HTTP library checks, redirects, the reading of digests ([`ladder`]), and the [source] of further ranges.
+//! [`web::Web`] is the handle; it implements [`kith_fetch::ask::Origin`].
+//!
+//! Must not know: what is stored and for how long (freshness is the ground's), who in the house asked, neighbours,
+//! files, configuration text, the command line. It keeps no cookies, no credentials and no answer.
+
+mod client;
+mod content;
+mod dial;
+mod dns;
+pub mod guard;
+pub mod ladder;
+mod request;
+pub mod resolve;
+pub mod source;
+mod strict;
+pub mod web;

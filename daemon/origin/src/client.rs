@@ -1,0 +1,333 @@
+//! Connections and single exchanges: one request out, one checked head and its content back.
+//!
+//! Owns the pools, the roots of trust, the time-outs, and the count of exchanges with each host. Follows no redirect
+//! and draws no conclusion from a status.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioTimer;
+use kith_fetch::ask::{AskError, Part};
+use kith_model::key::Target;
+use kith_model::limits::{
+    ORIGIN_CONNECT_TIMEOUT, ORIGIN_CONNECTION_WINDOW_BYTES, ORIGIN_FIRST_BYTE_TIMEOUT, ORIGIN_IDLE_TIMEOUT,
+    ORIGIN_READ_BUFFER_BYTES, ORIGIN_STREAM_WINDOW_BYTES, RESPONSE_HEADERS_BYTES_MAX,
+    RESPONSE_HEADERS_COUNT_MAX,
+};
+use kith_model::time::UnixMillis;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::content::Content;
+use crate::dial::{Connector, DialError, Dialer};
+use crate::request;
+use crate::strict::{Asked, Framing, end_to_end, framing};
+
+type Pool = legacy::Client<Connector, Empty<Bytes>>;
+
+/// Roots that cannot be used. The owner's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// Not PEM.
+    #[error("a file of certificates is not PEM: {0}")]
+    Pem(#[from] rustls::pki_types::pem::Error),
+    /// No certificate that can sign others.
+    #[error("a certificate cannot be a root: {0}")]
+    Certificate(#[source] rustls::Error),
+    /// The TLS library cannot be set up.
+    #[error("no TLS: {0}")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Which connection may carry an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Any, also a shared one.
+    Shared,
+    /// One of its own: parallel ranges over one HTTP/2 connection are no faster than one of them.
+    Own,
+}
+
+/// One request to one target.
+pub(crate) struct Call<'a> {
+    pub(crate) target: &'a Target,
+    /// Complete but for the range.
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) part: Option<&'a Part>,
+    pub(crate) way: Way,
+}
+
+/// The answer to it.
+pub(crate) struct Exchange {
+    pub(crate) status: StatusCode,
+    /// End-to-end fields only.
+    pub(crate) headers: HeaderMap,
+    pub(crate) framing: Framing,
+    pub(crate) requested_at: UnixMillis,
+    pub(crate) received_at: UnixMillis,
+    pub(crate) content: Content,
+}
+
+/// Makes exchanges.
+pub(crate) struct Client {
+    shared: Pool,
+    own: Pool,
+    hosts: Arc<Hosts>,
+    tracker: TaskTracker,
+}
+
+impl Client {
+    pub(crate) fn new(
+        dialer: &Dialer,
+        extra_roots: &[Vec<u8>],
+        idle_per_host_max: usize,
+        tracker: TaskTracker,
+    ) -> Result<Self, RootsError> {
+        let tls = tls(extra_roots)?;
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http();
+        let shared = Connector(builder.enable_http1().enable_http2().wrap_connector(dialer.clone()));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let own = Connector(builder.enable_http1().wrap_connector(dialer.clone()));
+        let pools = pools(idle_per_host_max, &tracker);
+        Ok(Self { shared: pools.build(shared), own: pools.build(own), hosts: Arc::default(), tracker })
+    }
+
+    /// Takes a place among the exchanges with the host of `target`, however many there are.
+    pub(crate) fn place(&self, target: &Target) -> Place {
+        Hosts::enter(&self.hosts, target)
+    }
+
+    /// How many exchanges with the host of `target` are going on.
+    pub(crate) fn exchanges_with(&self, target: &Target) -> usize {
+        self.hosts.count(target)
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the exchange.
+    pub(crate) async fn exchange(&self, call: Call<'_>, place: Place) -> Result<Exchange, AskError> {
+        let mut headers = call.headers.clone();
+        if let Some(part) = call.part {
+            request::ask_for(part, &mut headers);
+        }
+        let asked = Asked::new(call.part.cloned(), &headers);
+        let requested_at = now();
+        let response = self.send(&call, headers).await?;
+        let (head, incoming) = response.into_parts();
+        let nonsense = |reason| AskError::Nonsense(call.target.authority(), reason);
+        let framing = framing(&asked, head.version, head.status, &head.headers).map_err(nonsense)?;
+        let count = framing.end.map(|end| end - framing.start);
+        let is_drainable = head.version < Version::HTTP_2;
+        Ok(Exchange {
+            status: head.status,
+            headers: end_to_end(&head.headers),
+            framing,
+            requested_at,
+            received_at: now(),
+            content: Content::new(incoming, count, is_drainable, place, self.tracker.clone()),
+        })
+    }
+
+    /// A connection that was kept may have been closed by the origin just when the request went out. A GET may be
+    /// sent again then (RFC 9110 section 9.2.2), once.
+    async fn send(&self, call: &Call<'_>, headers: HeaderMap) -> Result<Response<Incoming>, AskError> {
+        match self.try_send(call, headers.clone()).await? {
+            Ok(response) => Ok(response),
+            Err(error) if may_be_stale(&error) => match self.try_send(call, headers).await? {
+                Ok(response) => Ok(response),
+                Err(error) => Err(fault(call.target, &error)),
+            },
+            Err(error) => Err(fault(call.target, &error)),
+        }
+    }
+
+    async fn try_send(
+        &self,
+        call: &Call<'_>,
+        headers: HeaderMap,
+    ) -> Result<Result<Response<Incoming>, legacy::Error>, AskError> {
+        let uri: Uri = call.target.as_str().parse().map_err(|_| AskError::Denied(call.target.authority()))?;
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let pool = match call.way {
+            Way::Shared => &self.shared,
+            Way::Own => &self.own,
+        };
+        timeout(ORIGIN_CONNECT_TIMEOUT + ORIGIN_FIRST_BYTE_TIMEOUT, pool.request(request))
+            .await
+            .map_err(|_| AskError::Timeout(call.target.authority()))
+    }
+}
+
+fn pools(idle_per_host_max: usize, tracker: &TaskTracker) -> legacy::Builder {
+    let mut builder = legacy::Client::builder(Tracked(tracker.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(ORIGIN_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(idle_per_host_max)
+        .http1_max_buf_size(ORIGIN_READ_BUFFER_BYTES)
+        // one more than allowed, so that it is our own check that names the reason
+        .http1_max_headers(RESPONSE_HEADERS_COUNT_MAX + 1)
+        .http2_initial_stream_window_size(ORIGIN_STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(ORIGIN_CONNECTION_WINDOW_BYTES)
+        .http2_max_header_list_size(u32::try_from(RESPONSE_HEADERS_BYTES_MAX * 2).unwrap_or(u32::MAX))
+        .http2_keep_alive_interval(ORIGIN_CONNECT_TIMEOUT * 2)
+        .http2_keep_alive_timeout(ORIGIN_CONNECT_TIMEOUT);
+    builder
+}
+
+/// The system's roots, or the ones built in where the system has none, and the owner's further ones.
+fn tls(extra_roots: &[Vec<u8>]) -> Result<ClientConfig, RootsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    for pem in extra_roots {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            roots.add(certificate?).map_err(RootsError::Certificate)?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(RootsError::Tls)?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The library's tasks, owned by the room.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// What the library's error means, and whose fault it is.
+fn fault(target: &Target, error: &legacy::Error) -> AskError {
+    let host = target.authority();
+    if let Some(dial) = cause::<DialError>(error) {
+        return match dial {
+            DialError::Denied(_) => AskError::Denied(host),
+            DialError::Dns(_) => AskError::Dns(host),
+            DialError::Connect(error) => {
+                AskError::Connect(host, Some(std::io::Error::new(error.kind(), error.to_string())))
+            }
+            DialError::Tls(reason) => AskError::Tls(host, reason.clone()),
+        };
+    }
+    match cause::<hyper::Error>(error) {
+        Some(error) if error.is_parse_too_large() => {
+            AskError::Nonsense(host, "its fields are too long or too many")
+        }
+        Some(error) if error.is_parse() => AskError::Nonsense(host, "its head is not HTTP"),
+        Some(error) if error.is_incomplete_message() => {
+            AskError::Nonsense(host, "it closed the connection before its head was there")
+        }
+        _ => AskError::Connect(host, Some(std::io::Error::other(error.to_string()))),
+    }
+}
+
+/// Whether the connection ended before anything was said.
+fn may_be_stale(error: &legacy::Error) -> bool {
+    let closed = cause::<hyper::Error>(error)
+        .is_some_and(|error| error.is_incomplete_message() || error.is_canceled() || error.is_closed());
+    let reset = cause::<std::io::Error>(error).is_some_and(|error| {
+        matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
+    });
+    !error.is_connect() && (closed || reset)
+}
+
+fn cause<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How many exchanges go on with each host. Holds a row only while there are some, so it is bounded by them.
+#[derive(Debug, Default)]
+struct Hosts(Mutex<HashMap<String, usize>>);
+
+impl Hosts {
+    fn enter(hosts: &Arc<Self>, target: &Target) -> Place {
+        let host = target.authority();
+        *hosts.0.lock().unwrap_or_else(PoisonError::into_inner).entry(host.clone()).or_default() += 1;
+        Place { hosts: hosts.clone(), host }
+    }
+
+    fn count(&self, target: &Target) -> usize {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(&target.authority()).copied().unwrap_or_default()
+    }
+}
+
+/// One exchange with a host; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    hosts: Arc<Hosts>,
+    host: String,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut hosts = self.hosts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = hosts.get_mut(&self.host) {
+            *count -= 1;
+            if *count == 0 {
+                hosts.remove(&self.host);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_remembered_only_while_it_is_talked_to() {
+        let hosts = Arc::new(Hosts::default());
+        let target = Target::parse("http://example.org/a").expect("a target");
+        let places = [Hosts::enter(&hosts, &target), Hosts::enter(&hosts, &target)];
+        assert_eq!(hosts.count(&target), 2);
+        drop(places);
+        assert_eq!(hosts.count(&target), 0);
+        assert!(hosts.0.lock().expect("no panic").is_empty());
+    }
+
+    #[test]
+    fn roots_that_are_none_are_refused() {
+        assert!(tls(&[]).is_ok());
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
+        assert!(matches!(tls(&[broken]), Err(RootsError::Certificate(_))));
+        assert!(matches!(tls(&[b"-----BEGIN CERTIFICATE-----\n!\n".to_vec()]), Err(RootsError::Pem(_))));
+    }
+}

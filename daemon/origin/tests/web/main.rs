@@ -1,0 +1,9 @@
+//! The origin room by its handle, against origins that say exactly what a script tells them to.
+
+mod cut;
+mod framing;
+mod names;
+mod origin;
+mod ranges;
+mod redirects;
+mod secure;
