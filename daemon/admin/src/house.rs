@@ -1,0 +1,223 @@
+//! What the admin room is told of the rest of the house: the seams that the roof fills in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use kith_fetch::fetcher::Fetcher;
+use kith_store::Store;
+use serde::Serialize;
+
+use crate::pairing::Pairing;
+
+/// What does not change while the box runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The box's name.
+    pub name: String,
+    /// Its node id in hexadecimal; empty when the box has no neighbours' room.
+    pub node_id: String,
+    /// The words that people compare instead of the node id.
+    pub key_words: String,
+    /// Of the program.
+    pub version: &'static str,
+    /// `router`, `board` or `server`.
+    pub profile: &'static str,
+    /// When the box started.
+    pub started: Instant,
+    /// Where clients are served.
+    pub clients: Vec<SocketAddr>,
+    /// Where this room is served.
+    pub admin: Vec<SocketAddr>,
+    /// Where neighbours are served.
+    pub neighbours: Vec<SocketAddr>,
+    /// Whether `GET /metrics` answers.
+    pub metrics: Metrics,
+}
+
+/// Whether numbers are given to collectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metrics {
+    /// `GET /metrics` answers.
+    Shown,
+    /// It does not.
+    Hidden,
+}
+
+/// Who may come in, and under which names the box is known. The same rules as those of the client port.
+pub trait Gate: Send + Sync + 'static {
+    /// Whether this source may ask anything.
+    fn admits(&self, source: IpAddr) -> bool;
+    /// Whether the value of a `Host` field names this box.
+    fn answers_to(&self, host: &str) -> bool;
+}
+
+/// What the door for clients counts.
+pub trait ClientDoor: Send + Sync + 'static {
+    /// Requests since start, by result.
+    fn requests(&self) -> Vec<(String, u64)>;
+}
+
+/// Another box, as people see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NeighbourView {
+    /// Its name, as it says itself; empty while unknown.
+    pub name: String,
+    /// Its node id in hexadecimal.
+    pub node_id: String,
+    /// `mine` or `neighbour` when paired, else `none`.
+    pub role: &'static str,
+    /// `connected`, `seen`, `away`, `banned` or `quarantined`.
+    pub state: &'static str,
+    /// Where it was seen last.
+    pub address: String,
+    /// Body bytes it gave us since start.
+    pub received_bytes: u64,
+    /// Body bytes we gave it since start.
+    pub sent_bytes: u64,
+    /// Chunk groups of it that were verified since start.
+    pub groups_verified: u64,
+    /// Strikes that still count.
+    pub strikes: u64,
+    /// Why it is banned or quarantined; empty when it is not.
+    pub reason: String,
+}
+
+/// What all neighbours together did since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeighbourTotals {
+    /// Body bytes they gave us.
+    pub received_bytes: u64,
+    /// Body bytes we gave them.
+    pub sent_bytes: u64,
+    /// Strikes dealt out.
+    pub strikes: u64,
+    /// Connections open now.
+    pub connections: u64,
+}
+
+/// An open pairing window.
+pub struct Window {
+    /// Eight digits.
+    pub code: String,
+    /// How long it stays open.
+    pub open_for: Duration,
+    /// How it ends. Dropping it closes the window.
+    pub outcome: BoxFuture<'static, Outcome>,
+}
+
+/// How a pairing window ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a new neighbour.
+    Paired(NeighbourView),
+    /// A wrong code was tried: one guess a code.
+    Refused(String),
+    /// Nobody came.
+    Closed,
+}
+
+/// Why pairing or unpairing did not work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PairingError {
+    /// The neighbours' room is off.
+    #[error("neighbours are off on this box")]
+    Off,
+    /// No box of that name, node id or address.
+    #[error("no box is known by that name, node id or address")]
+    NotFound,
+    /// More than one box of that name or prefix.
+    #[error("more than one box is known by that name")]
+    Ambiguous,
+    /// It is there but shows no code now.
+    #[error("the other box shows no pairing code")]
+    NotOpen,
+    /// The digits are not those that the other box shows.
+    #[error("the code is wrong")]
+    WrongCode,
+    /// Too many wrong codes.
+    #[error("too many wrong codes were tried")]
+    LockedOut,
+    /// It cannot be reached.
+    #[error("the other box cannot be reached")]
+    Unreachable,
+    /// The role is not one this build can keep to.
+    #[error("pairing with a box of another household is not in this build")]
+    Role,
+    /// Our own disk or state.
+    #[error("pairing failed: {0}")]
+    Failed(String),
+}
+
+/// Which box to join, and as what.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Name, node id prefix or address.
+    pub neighbour: String,
+    /// Eight digits.
+    pub code: String,
+    /// `mine` or `neighbour`.
+    pub role: String,
+}
+
+/// The neighbours' room.
+pub trait Neighbourhood: Send + Sync + 'static {
+    /// All boxes that are paired or seen.
+    fn views(&self) -> Vec<NeighbourView>;
+    /// What they did.
+    fn totals(&self) -> NeighbourTotals;
+    /// Opens the pairing window; one that was open closes.
+    fn open_pairing(&self) -> BoxFuture<'_, Result<Window, PairingError>>;
+    /// Joins a box that shows a code.
+    fn join(&self, join: Join) -> BoxFuture<'_, Result<NeighbourView, PairingError>>;
+    /// Forgets a box by name, node id prefix or address; tells which it was.
+    fn unpair<'a>(&'a self, neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>>;
+}
+
+/// What the room is made of.
+pub struct Parts {
+    /// Facts.
+    pub facts: Facts,
+    /// The shelf.
+    pub store: Store,
+    /// The hearth.
+    pub fetcher: Fetcher,
+    /// The neighbours.
+    pub neighbourhood: Arc<dyn Neighbourhood>,
+    /// The clients' door.
+    pub clients: Arc<dyn ClientDoor>,
+    /// Who may come in.
+    pub gate: Arc<dyn Gate>,
+}
+
+/// The admin room; clones are handles to the same one.
+#[derive(Clone)]
+pub struct Admin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    pairing: Pairing,
+}
+
+impl Admin {
+    /// Puts the room together.
+    pub fn new(parts: Parts) -> Self {
+        Self { inner: Arc::new(Inner { parts, pairing: Pairing::default() }) }
+    }
+
+    /// Closes what waits for people, so that the box can stop.
+    pub fn close(&self) {
+        self.inner.pairing.close();
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    pub(crate) fn pairing(&self) -> &Pairing {
+        &self.inner.pairing
+    }
+}
