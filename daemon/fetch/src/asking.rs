@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use kith_model::freshness;
 use kith_model::key::{CacheKey, Variant};
@@ -162,6 +163,13 @@ impl Asking<'_> {
         freshness::storable(&self.wish.headers, &answer.head)
             .inspect_err(|reason| debug!(host = self.wish.target.host(), %reason, "not stored"))
             .ok()?;
+        if !answer.delimited {
+            debug!(
+                host = self.wish.target.host(),
+                "not stored: its end cannot be told from a broken connection"
+            );
+            return None;
+        }
         let validator = StrongValidator::of(&answer.head.headers);
         let partial = answer.head.status == StatusCode::PARTIAL_CONTENT;
         let at_edge = |end: u64| end.is_multiple_of(GROUP_BYTES) || Some(end) == answer.length;
@@ -219,7 +227,10 @@ impl Asking<'_> {
             origin: answer.source,
             first,
             first_span: span_of(answer.start, end),
-            found: self.fetcher.find(&draft),
+            found: match self.wish.company {
+                Company::Shared => self.fetcher.find(&draft),
+                Company::Alone => stream::empty().boxed(),
+            },
             host: self.wish.target.host().to_owned(),
             seed: unix_now().0,
         });

@@ -16,6 +16,7 @@ use kith_model::ladder::{Algorithm, Digest};
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GROUP_BYTES};
 use kith_model::representation::{Head, ObjectInfo, Representation};
+use kith_model::sharing;
 use kith_model::time::UnixMillis;
 use kith_store::{Body, Draft, Store};
 use tokio::sync::{oneshot, watch};
@@ -259,7 +260,7 @@ impl Fetcher {
         let (Some(length), Some(validator)) = (draft.length, draft.validator.clone()) else {
             return stream::empty().boxed();
         };
-        if length < self.inner.config.neighbour_bytes_min {
+        if length < self.inner.config.neighbour_bytes_min || !may_be_looked_up(draft, length) {
             return stream::empty().boxed();
         }
         let digest = draft.ladder.digest(Algorithm::Sha256).cloned();
@@ -319,6 +320,20 @@ impl Shared {
             readers: self.audience.demands().len(),
         }
     }
+}
+
+/// Whether a question for it may leave this box: what must not be shared is not looked up either.
+fn may_be_looked_up(draft: &Draft, length: u64) -> bool {
+    let subject = sharing::Subject {
+        target: &draft.key.target,
+        // A wish with credentials is answered alone and never comes here.
+        credentials: sharing::Credentials::None,
+        response: &draft.head.headers,
+        length,
+        ladder: &draft.ladder,
+        publisher: sharing::Publisher::Silent,
+    };
+    sharing::may_share(&subject, sharing::Audience::Mine).is_ok()
 }
 
 /// The moment, for heads and records.
