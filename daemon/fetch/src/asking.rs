@@ -212,8 +212,8 @@ impl Asking<'_> {
 
     fn start(self, writer: Writer, answer: Answer) -> (Result<Fetched, FetchError>, Outcome) {
         let draft = writer.draft();
-        let anchored = draft.ladder.anchor() > Strength::None || !draft.ladder.rungs().is_empty();
-        let audience = Arc::new(Audience::new(writer.held(), anchored));
+        let told = draft.ladder.told() > Strength::None;
+        let audience = Arc::new(Audience::new(writer.held(), told));
         let shared =
             Arc::new(Shared { draft: draft.clone(), body: writer.body(), audience: Arc::clone(&audience) });
         // The asker sits down before the job looks who is there.

@@ -117,7 +117,7 @@ impl Job {
         let draft = writer.draft();
         let mut plan = Plan::new(draft.length.map(groups_of), writer.held(), seed);
         plan.readers(audience.demands());
-        let held = draft.ladder.anchor() == Strength::Strong;
+        let held = draft.ladder.told() == Strength::Strong;
         let mut job = Self {
             plan,
             writer: Arc::new(writer),
@@ -374,9 +374,9 @@ impl Job {
         self.close_lanes().await;
         let length = self.length?;
         let near = self.audience.neighbour_groups();
-        let anchored = self.writer.draft().ladder.anchor() == Strength::Strong;
+        let checked = self.writer.draft().ladder.told() == Strength::Strong;
         let expected = if near.is_empty() { None } else { self.claimed };
-        let first_hand = near.is_empty() || anchored;
+        let first_hand = near.is_empty() || checked;
         let standing = if first_hand { Standing::FirstHand } else { Standing::Claimed };
         let finish = Finish { length, expected, standing, representation: true, now: unix_now() };
         if let Err(error) = self.writer.check(finish).await {

@@ -140,6 +140,12 @@ impl Ladder {
         self.strength(|rung| matches!(rung.teller, Teller::Origin(Scheme::Https) | Teller::Url))
     }
 
+    /// How strong a digest the origin told of the whole, on whatever channel: what a fetch can be checked against. Over
+    /// plain http it is as good as the bytes themselves would be.
+    pub fn told(&self) -> Strength {
+        self.strength(|rung| matches!(rung.teller, Teller::Origin(_) | Teller::Url))
+    }
+
     fn strength(&self, counts: impl Fn(&Rung) -> bool) -> Strength {
         let has =
             |algorithm| self.rungs.iter().any(|rung| rung.digest.algorithm() == algorithm && counts(rung));
@@ -185,6 +191,7 @@ mod tests {
                 ladder.add(rung(*algorithm, 1, *teller)).expect("no contradiction");
             }
             assert_eq!(ladder.anchor(), expected, "{rungs:?}");
+            assert!(ladder.told() >= ladder.anchor(), "{rungs:?}");
         }
     }
 
