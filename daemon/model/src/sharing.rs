@@ -82,7 +82,7 @@ pub enum Reason {
     /// The request had a cookie or authorization.
     #[error("it came with a cookie or authorization")]
     Credentials,
-    /// We do not know it first-hand, or it was somebody's own: only our clients get it.
+    /// We know it by a neighbour's claim only.
     #[error("this box cannot vouch for it")]
     NotFirstHand,
     /// The name or address belongs to a private network.
@@ -136,8 +136,8 @@ pub fn may_share(subject: &Subject<'_>, audience: Audience) -> Result<(), Reason
     Ok(())
 }
 
-/// The same for what is stored. A withdrawn representation is no longer stored, and one that came with credentials
-/// is not first-hand.
+/// The same for what is stored: a withdrawn representation no longer is, and one that came with credentials never was
+/// ([`crate::freshness::storable`]).
 pub fn may_leave(
     representation: &Representation,
     object: &ObjectInfo,

@@ -1,6 +1,6 @@
 //! May a response be stored by a cache that several people share (RFC 9111 section 3)?
 
-use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
 use super::control::{CacheControl, Directive};
@@ -23,11 +23,11 @@ pub enum NotStorable {
     /// RFC 9111 section 5.2.2.7.
     #[error("the response is private")]
     Private,
-    /// RFC 9111 section 3.5: nothing in the response lifts the prohibition.
-    #[error("the request was authorised and the response does not say that it is for everybody")]
+    /// RFC 9111 section 3.5.
+    #[error("the request was authorised")]
     Authorization,
-    /// The same rule for cookies: RFC 9111 has none, and what a cookie selected may be one person's.
-    #[error("the request had a cookie and the response does not say that it is for everybody")]
+    /// RFC 9111 has no rule for cookies; what one selected may be one person's.
+    #[error("the request had a cookie")]
     Cookie,
     /// It was made for one person (RFC 6265 section 8.6 leaves it to us; RFC 9111 section 7.3 warns).
     #[error("the response sets a cookie")]
@@ -35,9 +35,6 @@ pub enum NotStorable {
     /// RFC 9111 section 4.1.
     #[error("the response varies by anything")]
     VaryAny,
-    /// The selecting fields would put a secret on disk.
-    #[error("the response varies by a secret of the request")]
-    VarySecret,
     /// The origin chose a coding that was not asked for; another client could not read it.
     #[error("the response has a content coding that the request did not ask for")]
     Encoding,
@@ -72,31 +69,26 @@ pub fn storable(request: &HeaderMap, head: &Head) -> Result<(), NotStorable> {
     if head.headers.contains_key(SET_COOKIE) {
         return Err(NotStorable::SetCookie);
     }
-    for_everybody(request, &control)?;
+    without_credentials(request)?;
     selectable(request, &head.headers)?;
     if reusable(head, &control) { Ok(()) } else { Err(NotStorable::NotReusable) }
 }
 
-/// Section 3.5. The marker fields say that the response serves other requests too.
-fn for_everybody(request: &HeaderMap, control: &CacheControl) -> Result<(), NotStorable> {
-    if control.has(Directive::Public) || control.s_maxage.is_some() {
-        return Ok(());
+/// Section 3.5 lets `public`, `s-maxage` and `must-revalidate` lift the prohibition. Here they do not: what is stored
+/// may be handed to paired boxes, which must never get what came with credentials (DESIGN section 7), and a stored
+/// response does not remember what its request carried.
+fn without_credentials(request: &HeaderMap) -> Result<(), NotStorable> {
+    if request.contains_key(AUTHORIZATION) {
+        return Err(NotStorable::Authorization);
     }
     if request.contains_key(COOKIE) {
         return Err(NotStorable::Cookie);
-    }
-    if request.contains_key(AUTHORIZATION) && !control.has(Directive::MustRevalidate) {
-        return Err(NotStorable::Authorization);
     }
     Ok(())
 }
 
 fn selectable(request: &HeaderMap, response: &HeaderMap) -> Result<(), NotStorable> {
-    const SECRETS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
-    let names = selection::varying(response).ok_or(NotStorable::VaryAny)?;
-    if names.iter().any(|name| SECRETS.contains(name) && request.contains_key(name)) {
-        return Err(NotStorable::VarySecret);
-    }
+    selection::varying(response).ok_or(NotStorable::VaryAny)?;
     if selection::selecting(response, request).is_none() {
         return Err(NotStorable::TooLarge);
     }
