@@ -244,7 +244,9 @@ impl Arriving {
         }
         let mut progress = self.progress();
         progress.check_open()?;
-        parts.iter().for_each(|part| progress.note(&self.cellar, part, part.span()));
+        for part in &parts {
+            progress.note(&self.cellar, part, part.span());
+        }
         progress.show(run.span(), visibility);
         let frontier = progress.frontier();
         drop(progress);
@@ -336,6 +338,11 @@ impl Arriving {
         File::open(self.files.outboard()).ok()
     }
 
+    /// Its bytes do not count as a part's any more.
+    pub(crate) fn leave_sums(&self) {
+        self.progress().leave_sums(&self.cellar);
+    }
+
     /// The object is stored.
     pub(crate) fn complete(&self, complete: Complete) {
         let length = complete.info.length;
@@ -424,9 +431,9 @@ impl Progress {
     /// Whether exactly the bytes `0..length` are held; the body when it is in memory.
     fn whole(&self, length: u64) -> Result<Option<Bytes>, NotWhole> {
         let groups_end = self.held.spans().last().map_or(0, |last| last.end());
-        let end = self.tail.unwrap_or(groups_end.saturating_mul(GROUP_BYTES));
-        let other = self.length.is_some_and(|told| told != length);
-        if other || end != length || !self.held.contains_all(GroupSpan::whole(length)) {
+        // With a length told, only groups that fit it were taken.
+        let end = self.length.or(self.tail).unwrap_or(groups_end.saturating_mul(GROUP_BYTES));
+        if end != length || !self.held.contains_all(GroupSpan::whole(length)) {
             return Err(NotWhole::Incomplete);
         }
         Ok(self.memory.clone())
@@ -443,7 +450,9 @@ impl Progress {
                 .flat_map(|span| span.start()..span.end())
                 .filter(|group| self.may_replace(*group, run))
                 .collect();
-            doubtful.into_iter().for_each(|group| kept.remove(GroupSpan::clamped(group, group + 1)));
+            for group in doubtful {
+                kept.remove(GroupSpan::clamped(group, group + 1));
+            }
         }
         kept.missing_in(run.span()).collect()
     }

@@ -25,7 +25,7 @@ pub(crate) struct Batch<'a> {
     cellar: &'a Cellar,
     /// Sealed records to be written, or sidecars to be deleted.
     sidecars: BTreeMap<ObjectId, Option<Vec<u8>>>,
-    /// Objects that were not on the shelf, with the files that become theirs.
+    /// Objects that come to the shelf, with the files that become theirs.
     arrived: BTreeMap<ObjectId, Option<PartFiles>>,
     /// Objects that leave the shelf.
     gone: BTreeSet<ObjectId>,
@@ -36,8 +36,11 @@ pub(crate) struct Batch<'a> {
     objects: (u64, u64),
     bytes: (u64, u64),
     evicted: u64,
-    replies: Vec<Box<dyn FnOnce(&Result<(), WriteError>) + Send>>,
+    replies: Vec<Answer>,
 }
+
+/// Answers one order, when it is known whether the batch is on the disk.
+type Answer = Box<dyn FnOnce(&Result<(), WriteError>) + Send>;
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(cellar: &'a Cellar) -> Self {
@@ -118,8 +121,9 @@ impl<'a> Batch<'a> {
             self.unfile_elsewhere(tables, representation)?;
         }
         if let Some(old) = held {
+            // Whoever brings files found none on the shelf, or was overtaken by the same bytes a moment ago.
             if let NewBytes::Files(files) = bytes {
-                self.spare.push(files);
+                self.arrived.insert(id, Some(files));
             }
             let mut merged = old.clone();
             merged.learn(&fresh.info.ladder);
@@ -325,17 +329,15 @@ impl<'a> Batch<'a> {
         }
         for (id, sealed) in &self.sidecars {
             let path = paths.object(id, Kind::Sidecar);
-            match sealed {
-                Some(sealed) => {
-                    files::replace(&path, sealed)?;
-                    written += sealed.len() as u64;
-                    folders.insert(paths.shard(id.as_bytes()[0]));
-                }
-                None => {
-                    files::remove_if_there(&path);
-                    if self.purged {
-                        folders.insert(paths.shard(id.as_bytes()[0]));
-                    }
+            let folder = paths.shard(id.as_bytes()[0]);
+            if let Some(sealed) = sealed {
+                files::replace(&path, sealed)?;
+                written += sealed.len() as u64;
+                folders.insert(folder);
+            } else {
+                files::remove_if_there(&path);
+                if self.purged {
+                    folders.insert(folder);
                 }
             }
         }
@@ -357,7 +359,9 @@ impl<'a> Batch<'a> {
             self.cellar.opened().forget(id);
         }
         for id in &unwanted {
-            bytes_of.iter().for_each(|kind| files::remove_if_there(&self.cellar.paths.object(id, *kind)));
+            for kind in bytes_of {
+                files::remove_if_there(&self.cellar.paths.object(id, kind));
+            }
         }
         if committed.is_err() {
             self.arrived.values().flatten().for_each(PartFiles::remove);

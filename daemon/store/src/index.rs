@@ -17,7 +17,7 @@ use redb::{
 };
 
 use crate::error::IndexError;
-use crate::record::{self, Record};
+use crate::record::{self, Record, Stored};
 
 /// Version of the tables. A newer one is refused.
 pub(crate) const SCHEMA_VERSION: u64 = 1;
@@ -165,7 +165,7 @@ impl Index {
         self.row(id, record::decode_info)
     }
 
-    pub(crate) fn body(&self, id: &ObjectId) -> Result<Option<(ObjectInfo, Option<Vec<u8>>)>, IndexError> {
+    pub(crate) fn body(&self, id: &ObjectId) -> Result<Option<Stored>, IndexError> {
         self.row(id, record::decode_body)
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn write(file: &File, first: u64, entries: &[u8]) -> io::Result<()> {
 
 /// Marks groups as not held.
 pub(crate) fn clear(file: &File, span: GroupSpan) -> io::Result<()> {
-    const CLEARED: [u8; 1024 * ENTRY_LEN] = [NOBODY; 1024 * ENTRY_LEN];
+    static CLEARED: [u8; 1024 * ENTRY_LEN] = [NOBODY; 1024 * ENTRY_LEN];
     let mut at = span.start();
     while at < span.end() {
         let count = (span.end() - at).min(1024);

@@ -11,6 +11,7 @@ use kith_model::limits;
 use kith_model::range::{GroupSet, groups_of};
 use kith_model::time::UnixMillis;
 
+use crate::arriving::bytes_of;
 use crate::draft::{Draft, Part};
 use crate::error::OpenError;
 use crate::files::{self, PartFiles, Paths};
@@ -92,6 +93,12 @@ impl Parts {
     pub(crate) fn waiting(&self, key: &CacheKey) -> Option<Part> {
         let State::Waiting(waiting) = &self.slots.get(key)?.state else { return None };
         Some(Part { draft: (*waiting.draft).clone(), held: waiting.noted() })
+    }
+
+    /// How many bytes of the part that waits under a key are still to come.
+    pub(crate) fn missing_bytes(&self, key: &CacheKey) -> Option<u64> {
+        let State::Waiting(waiting) = &self.slots.get(key)?.state else { return None };
+        Some(waiting.draft.length.unwrap_or(0).saturating_sub(waiting.bytes))
     }
 
     /// Takes what waits under a key; its number goes on being listed as live when it is to be resumed.
@@ -244,6 +251,8 @@ fn read(files: PartFiles, now: UnixMillis) -> Result<Option<Waiting>, OpenError>
     if is_too_old(touched_at, now) || draft.validator.is_none() || draft.length != Some(data.len()) {
         return Ok(None);
     }
-    let bytes = std::os::unix::fs::MetadataExt::blocks(&data).saturating_mul(512).min(data.len());
-    Ok(Some(Waiting { draft: Arc::new(draft), files, bytes, touched_at, seen: None }))
+    let mut waiting = Waiting { draft: Arc::new(draft), files, bytes: 0, touched_at, seen: None };
+    // The blocks of the data file would say less: what was written last may have none yet.
+    waiting.bytes = bytes_of(&waiting.noted(), data.len());
+    Ok(Some(waiting))
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kith_model::object::ObjectId;
 use kith_model::representation::Representation;
@@ -293,7 +293,7 @@ enum Sidecar {
     Unreadable,
 }
 
-fn read_sidecar(path: &PathBuf) -> Result<Sidecar, OpenError> {
+fn read_sidecar(path: &Path) -> Result<Sidecar, OpenError> {
     let bytes = match files::read_record(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sidecar::Damaged),
@@ -305,7 +305,7 @@ fn read_sidecar(path: &PathBuf) -> Result<Sidecar, OpenError> {
     match record::decode(&bytes) {
         Ok(record) => Ok(Sidecar::Whole(Box::new(record))),
         Err(RecordError::Newer(version)) => {
-            Err(OpenError::Newer { path: path.clone(), version: version.into() })
+            Err(OpenError::Newer { path: path.to_owned(), version: version.into() })
         }
         Err(RecordError::Damaged | RecordError::Nonsense) => {
             tracing::warn!(path = %path.display(), "a sidecar is damaged; its object is dropped");

@@ -24,6 +24,7 @@ use crate::error::{CreateError, IndexError, OpenError, ReadError, WriteError};
 use crate::keeper::{self, Order};
 use crate::opened::Opened;
 use crate::parts::Waiting;
+use crate::record::Stored;
 use crate::writer::Writer;
 use crate::{files, record, recover};
 
@@ -206,7 +207,7 @@ impl Store {
             self.cellar.note_access(*id);
             return Ok(Some(Body::opened(Arc::clone(&self.cellar), opened)));
         }
-        let Some((info, inline)) = self.cellar.index.body(id)? else { return Ok(None) };
+        let Some(Stored { info, inline }) = self.cellar.index.body(id)? else { return Ok(None) };
         self.cellar.note_access(*id);
         if let Some(bytes) = inline {
             return Ok(Some(Body::inline(Arc::clone(&self.cellar), info, bytes.into())));
@@ -244,7 +245,7 @@ impl Store {
         self.discard(&draft.key).await;
         self.cellar.make_room(draft.length.unwrap_or(0)).await?;
         let cellar = Arc::clone(&self.cellar);
-        self.blocking(move || create(cellar, draft)).await
+        self.blocking(move || create(&cellar, draft)).await
     }
 
     /// The part that waits under a key, also one from before a crash.
@@ -258,9 +259,12 @@ impl Store {
     /// # Cancel safety
     /// Dropping the future leaves the part where it was.
     pub async fn resume(&self, key: &CacheKey) -> Result<Option<Writer>, CreateError> {
+        let Some(missing_bytes) = self.cellar.parts().missing_bytes(key) else { return Ok(None) };
+        self.cellar.make_room(missing_bytes).await?;
+        // To make room the part itself may have gone.
         let Some((number, waiting)) = self.cellar.parts().take(key) else { return Ok(None) };
         let cellar = Arc::clone(&self.cellar);
-        self.blocking(move || resume(cellar, number, waiting)).await
+        self.blocking(move || Ok(resume(cellar, number, waiting))).await
     }
 
     /// Throws the part away that waits under a key.
@@ -287,12 +291,12 @@ impl Store {
 }
 
 /// Lists and begins a part. Blocks.
-fn create(cellar: Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
+fn create(cellar: &Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
     let draft = Arc::new(draft);
     let with_files = draft.length.is_some_and(|length| length >= limits::INLINE_BYTES_LIMIT);
     loop {
         let (number, files) = cellar.parts().next_files(&cellar.paths, &draft.key);
-        let arriving = Arriving::new(Arc::clone(&cellar), Arc::clone(&draft), number, files, GroupSet::new());
+        let arriving = Arriving::new(Arc::clone(cellar), Arc::clone(&draft), number, files, GroupSet::new());
         if with_files {
             match arriving.create_files() {
                 Ok(()) => {}
@@ -325,7 +329,7 @@ fn create(cellar: Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
 }
 
 /// Checks and opens a part that waited. Blocks.
-fn resume(cellar: Arc<Cellar>, number: u64, waiting: Waiting) -> Result<Option<Writer>, CreateError> {
+fn resume(cellar: Arc<Cellar>, number: u64, waiting: Waiting) -> Option<Writer> {
     {
         let mut sums = cellar.sums();
         sums.partial_bytes = sums.partial_bytes.saturating_sub(waiting.bytes);
@@ -340,9 +344,9 @@ fn resume(cellar: Arc<Cellar>, number: u64, waiting: Waiting) -> Result<Option<W
     let arriving = Arriving::new(cellar, draft, number, files, held.clone());
     if held.is_empty() || arriving.open_files().is_err() {
         arriving.discard();
-        return Ok(None);
+        return None;
     }
-    Ok(Some(Writer::new(arriving)))
+    Some(Writer::new(arriving))
 }
 
 /// Whether a file is not what the index says, as opposed to a disk that fails for now.

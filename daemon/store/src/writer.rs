@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use kith_model::ladder::{Ladder, Rung, Teller};
 use kith_model::limits;
+use kith_model::object::ObjectId;
 use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
 use kith_model::verify::Run;
 
 use crate::arriving::{Arriving, Complete, NotWhole, Whole};
 use crate::body::Body;
+use crate::cellar::Cellar;
 use crate::draft::{Draft, Finish, Finished, Visibility};
 use crate::error::{FinishError, WriteError};
 use crate::keeper::{NewBytes, NewObject, Order};
+use crate::opened::Opened;
 use crate::record::Record;
 
 /// The one writer of an unfinished object. Dropping it keeps the part for [`Store::resume`](crate::Store::resume)
@@ -170,6 +173,8 @@ async fn run_finish(arriving: &Arc<Arriving>, finish: Finish) -> Result<Finished
         }
     };
     let (object, complete) = on_disk(Look::Shelf).await?;
+    // From here on its bytes are counted with the shelf's: counted twice they would drive others off it.
+    arriving.leave_sums();
     let filed = arriving.cellar.order(|reply| Order::File(Box::new(object), reply)).await;
     let (filed, complete) = match filed {
         // It was on the shelf when looked for, and has left it since.
@@ -214,8 +219,7 @@ fn prepare(arriving: &Arriving, finish: Finish, look: Look) -> Result<(NewObject
     if record.inline.is_some() {
         return Ok((NewObject { record, bytes: NewBytes::Inline }, Complete { info, outboard: None }));
     }
-    let held =
-        look == Look::Shelf && arriving.cellar.index.object(&whole.id).map_err(WriteError::from)?.is_some();
+    let held = look == Look::Shelf && is_on_shelf(&arriving.cellar, &whole.id)?;
     let bytes = if held {
         NewBytes::Held
     } else {
@@ -240,6 +244,12 @@ fn whole_of(arriving: &Arriving, finish: Finish) -> Result<Whole, FinishError> {
         Some(expected) if expected != whole.id => Err(FinishError::WrongRoot { found: whole.id }),
         _ => Ok(whole),
     }
+}
+
+/// Whether an object is stored, with files that can be opened.
+fn is_on_shelf(cellar: &Cellar, id: &ObjectId) -> Result<bool, WriteError> {
+    let known = cellar.index.object(id)?;
+    Ok(known.is_some_and(|info| Opened::open(&cellar.paths, info).is_ok()))
 }
 
 /// Compares with the digests that were told, and makes the record.
