@@ -43,6 +43,9 @@ pub(crate) const LINGER: Duration = Duration::from_secs(10);
 /// the signed word of its own box.
 const HOLD_BACK_MAX: Duration = Duration::from_secs(6);
 
+/// Before this the rate of a neighbour is not known well enough to judge how far away the check is.
+const HOLD_BACK_MIN: Duration = Duration::from_millis(500);
+
 /// Reports of lanes that wait for the job; each lane waits when it is full.
 const REPORTS_MAX: usize = 64;
 
@@ -342,12 +345,14 @@ impl Job {
         if kind != SourceKind::Neighbour || !self.hold_back.held.load(Relaxed) {
             return;
         }
-        self.hold_back.since.get_or_insert_with(Instant::now);
+        let since = *self.hold_back.since.get_or_insert_with(Instant::now);
+        if since.elapsed() < HOLD_BACK_MIN {
+            return;
+        }
         let rate: f64 = self.claimants.iter().filter_map(|id| self.plan.proven_rate(*id)).sum();
         let missing =
             self.length.map_or(0, |length| groups_of(length).saturating_sub(self.plan.held().len()));
-        let patience = HOLD_BACK_MAX
-            .saturating_sub(self.hold_back.since.map_or(Duration::ZERO, |since| since.elapsed()));
+        let patience = HOLD_BACK_MAX.saturating_sub(since.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let needed = missing as f64 / rate.max(1.0);
         if needed > patience.as_secs_f64() {

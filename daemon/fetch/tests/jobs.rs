@@ -189,6 +189,8 @@ impl Source for OriginSource {
 #[derive(Clone)]
 struct ScriptedNeighbour {
     body: Bytes,
+    outboard: Bytes,
+    object: ObjectId,
     faults: Arc<Mutex<Vec<Fault>>>,
     delivered: Arc<AtomicU64>,
     /// After so many runs each lane stops delivering, without an error.
@@ -197,14 +199,23 @@ struct ScriptedNeighbour {
 
 impl ScriptedNeighbour {
     fn holding(body: Bytes) -> Self {
-        Self { body, faults: Arc::default(), delivered: Arc::default(), stalls_after: None }
+        let folded = verify::fold(Run::from_origin(ChunkGroup(0), body.clone()).leaves());
+        let outboard = folded.expect("two groups at least").outboard.into();
+        Self {
+            object: ObjectId::of(&body),
+            body,
+            outboard,
+            faults: Arc::default(),
+            delivered: Arc::default(),
+            stalls_after: None,
+        }
     }
 }
 
 impl Finder for ScriptedNeighbour {
     fn find(&self, wanted: Wanted) -> BoxStream<'static, Found> {
         assert_eq!(wanted.length, self.body.len() as u64);
-        let found = Found { object: ObjectId::of(&self.body), source: Arc::new(self.clone()) };
+        let found = Found { object: self.object, source: Arc::new(self.clone()) };
         stream::iter([found]).boxed()
     }
 }
