@@ -44,7 +44,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         (_, Err(error)) => return Err(Failure::new(Exit::Usage, error.to_string())),
     };
     match command {
-        Command::Run => crate::run::run(&loaded, log_filter(&cli.common, &given)),
+        Command::Run => crate::run::run(&loaded, &log_filter(&cli.common, &given)),
         Command::Config(command) => Ok(configuration(command, &loaded)),
         command => talk(command, &loaded),
     }

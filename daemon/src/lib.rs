@@ -5,6 +5,10 @@
 
 pub mod cli;
 pub mod config;
+mod gate;
+mod listen;
 pub mod machine;
+mod neighbourhood;
 mod run;
+mod welcome;
 mod wiring;

@@ -1,11 +1,243 @@
-//! Wiring.
+//! The rooms put together: each gets its plain configuration, the one below it, and nothing else.
+//!
+//! Owns the order of the start (ports, shelf, wells, hearth, doors) and of the end. Only here do rooms that may not
+//! know each other meet.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use kith_admin::house::{Admin, Facts, Metrics, Parts};
+use kith_admin::serve;
 use kith_fetch::ask::Origin;
+use kith_fetch::fetcher::{self, Fetcher};
+use kith_model::limits::{Limits, Profile};
+use kith_model::time::UnixMillis;
+use kith_origin::resolve::Resolver;
+use kith_origin::web::{self, Web};
+use kith_store::{OpenError, Store};
+use ring::rand::SecureRandom;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::cli::control::SOCKET_FILE;
 use crate::cli::exit::{Exit, Failure};
 use crate::config::Loaded;
+use crate::config::settings::{self, Settings};
+use crate::config::units::ByteSize;
+use crate::gate::HouseGate;
+use crate::neighbourhood::NoNeighbourhood;
+use crate::welcome::Welcome;
+use crate::{listen, machine};
 
-pub(crate) fn lone_origin(_loaded: &Loaded) -> Result<Arc<dyn Origin>, Failure> {
-    Err(Failure::new(Exit::NoDaemon, "no"))
+/// Size of the shelf when the size of its disk is unknown.
+const SHELF_BYTES_UNKNOWN: u64 = 1024 * 1024 * 1024;
+
+struct NoClients;
+impl kith_admin::house::ClientDoor for NoClients {
+    fn requests(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+}
+
+/// A running box.
+pub(crate) struct House {
+    welcome: String,
+    store: Store,
+    web: Web,
+    fetcher: Fetcher,
+    admin: Admin,
+    connections: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl House {
+    /// Starts everything. What fails is undone by dropping it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the start; the shelf is left as after a crash.
+    pub(crate) async fn open(loaded: &Loaded) -> Result<House, Failure> {
+        let started = Instant::now();
+        let settings = &loaded.settings;
+        let profile = profile(settings.profile);
+        let limits = profile.limits();
+        let name = box_name(settings);
+        prepare(loaded.data_dir())?;
+        let clients = listen::tcp("clients.listen", &settings.clients.listen)?;
+        let admin_ports = listen::tcp("admin.listen", &settings.admin.listen)?;
+        let store = open_store(loaded, &limits).await?;
+        let control = listen::control(&loaded.data_dir().join(SOCKET_FILE))?;
+        let web = open_web(settings)?;
+        let config = fetcher::Config { neighbour_bytes_min: settings.neighbours.min_object.0 };
+        let fetcher = Fetcher::new(store.clone(), Arc::new(web.clone()), Vec::new(), config);
+        let facts = Facts {
+            name,
+            node_id: String::new(),
+            key_words: String::new(),
+            version: env!("CARGO_PKG_VERSION"),
+            profile: profile.as_str(),
+            started,
+            clients: addresses(&clients),
+            admin: addresses(&admin_ports),
+            neighbours: Vec::new(),
+            metrics: if settings.metrics.prometheus { Metrics::Shown } else { Metrics::Hidden },
+        };
+        let welcome = Welcome { facts: &facts, data_dir: loaded.data_dir() }.to_string();
+        let admin = Admin::new(Parts {
+            gate: Arc::new(gate(settings, &facts.name)),
+            facts,
+            store: store.clone(),
+            fetcher: fetcher.clone(),
+            neighbourhood: Arc::new(NoNeighbourhood),
+            clients: Arc::new(NoClients),
+        });
+        let house = House {
+            welcome,
+            store,
+            web,
+            fetcher,
+            admin,
+            connections: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        house.open_doors(clients, admin_ports, control);
+        Ok(house)
+    }
+
+    fn open_doors(&self, _clients: Vec<TcpListener>, admin_ports: Vec<TcpListener>, control: UnixListener) {
+        let (tasks, stop) = (&self.connections, &self.stop);
+        for port in admin_ports {
+            tasks.spawn(serve::port(self.admin.clone(), port, tasks.clone(), stop.clone()));
+        }
+        tasks.spawn(serve::control(self.admin.clone(), control, tasks.clone(), stop.clone()));
+    }
+
+    /// What the user is told at the start.
+    pub(crate) fn welcome(&self) -> &str {
+        &self.welcome
+    }
+
+    /// Stops in order; downloads may finish within `grace`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the rest as a crash would: nothing that was stored is lost.
+    pub(crate) async fn close(self, grace: Duration) {
+        self.stop.cancel();
+        self.admin.close();
+        self.connections.close();
+        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
+            tracing::info!(connections = self.connections.len(), "the grace period is over");
+        }
+        self.fetcher.shutdown().await;
+        self.store.close().await;
+        // Connections to origins close by themselves; nobody waits for what they still say.
+        drop(self.web);
+    }
+}
+
+/// The data directory, closed to others.
+fn prepare(data_dir: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| {
+        let message = format!("data_dir: {} cannot be made: {error}", data_dir.display());
+        Failure::new(Exit::of_io(&error), message).fix("name another with --data-dir")
+    })
+}
+
+fn box_name(settings: &Settings) -> String {
+    if settings.name.is_empty() { machine::host_name() } else { settings.name.clone() }
+}
+
+fn profile(wanted: settings::Profile) -> Profile {
+    match wanted {
+        settings::Profile::Router => Profile::Router,
+        settings::Profile::Board => Profile::Board,
+        settings::Profile::Server => Profile::Server,
+        // Of an unknown machine the least is asked.
+        settings::Profile::Auto => machine::memory_bytes().map_or(Profile::Router, Profile::auto),
+    }
+}
+
+async fn open_store(loaded: &Loaded, limits: &Limits) -> Result<Store, Failure> {
+    let config = store_config(loaded, limits);
+    tracing::debug!(?config, "opening the shelf");
+    let opening = tokio::task::spawn_blocking(move || Store::open(config, now())).await;
+    let opened = opening.map_err(|error| Failure::new(Exit::General, format!("the shelf: {error}")))?;
+    opened.map_err(|error| {
+        let failure = Failure::new(Exit::General, format!("the shelf: {}", with_causes(&error)));
+        match error {
+            OpenError::Busy(_) => failure.fix("another box runs there; stop it or use --data-dir"),
+            _ => failure.fix("look at `kith doctor`"),
+        }
+    })
+}
+
+fn store_config(loaded: &Loaded, limits: &Limits) -> kith_store::Config {
+    let settings = &loaded.settings.store;
+    let total = machine::space(loaded.data_dir()).map(|space| space.total_bytes).ok();
+    let percent_of = |bytes: u64, percent: u64| bytes / 100 * percent;
+    let suggested = || total.map_or(SHELF_BYTES_UNKNOWN, |total| percent_of(total, limits.shelf_percent));
+    let bytes_max = settings.size.unwrap_or_else(|| ByteSize(suggested())).0;
+    let reserve = || percent_of(total.unwrap_or(0), limits.reserve_percent).max(limits.reserve_bytes_min);
+    kith_store::Config {
+        dir: loaded.data_dir().to_owned(),
+        bytes_max,
+        reserve_bytes: settings.reserve.unwrap_or_else(|| ByteSize(reserve())).0,
+        object_bytes_max: percent_of(bytes_max, limits.object_percent_max),
+        cache_bytes: limits.index_cache_bytes,
+    }
+}
+
+fn open_web(settings: &Settings) -> Result<Web, Failure> {
+    let origins = &settings.origins;
+    let bad_roots = |message: String| Failure::new(Exit::Usage, format!("origins.extra_ca_files: {message}"));
+    let read =
+        |file: &PathBuf| fs::read(file).map_err(|error| bad_roots(format!("{}: {error}", file.display())));
+    let config = web::Config {
+        allow_private: origins.allow_private.clone(),
+        connections_per_host_max: usize::try_from(origins.max_connections_per_host).unwrap_or(1),
+        resolver: match origins.resolver {
+            settings::Resolver::System => Resolver::System,
+            settings::Resolver::Server(address) => Resolver::Server(address),
+        },
+        extra_roots: origins.extra_ca_files.iter().map(read).collect::<Result<_, _>>()?,
+        via_token: random_token()?,
+    };
+    Web::new(config).map_err(|error| bad_roots(with_causes(&error)))
+}
+
+/// An origin for `kith get` without a box.
+pub(crate) fn lone_origin(loaded: &Loaded) -> Result<Arc<dyn Origin>, Failure> {
+    Ok(Arc::new(open_web(&loaded.settings)?))
+}
+
+fn random_token() -> Result<String, Failure> {
+    let mut bytes = [0; 8];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::new(Exit::General, "the system gives no random numbers"))?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}
+
+fn gate(settings: &Settings, name: &str) -> HouseGate {
+    let own = [name.to_owned(), machine::host_name()];
+    HouseGate::new(settings.clients.allow.clone(), own.into_iter().chain(settings.clients.hosts.clone()))
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+/// An error and everything behind it, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
