@@ -17,10 +17,10 @@ use tracing::{debug, warn};
 
 use crate::ask::{Answer, AskError, Part, Question};
 use crate::assemble;
+use crate::audience::Audience;
 use crate::fetcher::{Fetcher, Outcome, Shared, as_whole, group_floor, unix_now};
 use crate::job::{Beginning, Job, span_of};
 use crate::plan::PIECE;
-use crate::reader::Audience;
 use crate::wish::{ByteWish, Company, FetchError, Fetched, Passing, Wish};
 
 /// Bytes around a small range that are fetched with it.

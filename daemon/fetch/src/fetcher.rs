@@ -25,8 +25,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::ask::{AskError, Origin};
 use crate::asking::Asking;
+use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
-use crate::reader::{Audience, Reader, Verdict};
+use crate::reader::Reader;
 use crate::source::{Finder, Found, Wanted};
 use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
 

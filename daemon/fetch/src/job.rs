@@ -8,7 +8,8 @@
 //! object is the right one is decided when the whole is here: the leaves fold to the claimed root, and the digests
 //! that the origin told are met. When not, what came from neighbours is thrown away and the origin goes on.
 //! Where the origin told a strong digest, bytes of neighbours are held back from readers until that check, as long
-//! as it is at most [`HOLD_BACK_MAX`] away; past that a signed claim is good enough to stream.
+//! as it is at most [`HOLD_BACK_MAX`] away: a lie then costs the client nothing but those seconds. Past that, and
+//! where there is nothing to check against, a signed claim of a paired box is good enough to stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,19 +22,19 @@ use kith_model::ladder::Strength;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
 use kith_model::representation::Standing;
-use kith_model::verify::{Provenance, Run};
-use kith_store::{Finish, FinishError, Visibility, WriteError, Writer};
+use kith_store::{Finish, FinishError, Writer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
 use crate::fetcher::unix_now;
+use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
-use crate::reader::{Audience, Verdict};
-use crate::source::{Fault, Found, Lane, Source, SourceError, SourceKind};
+use crate::source::{Fault, Found, Lane, Source, SourceKind};
 
 /// How long a job goes on after its last reader left: a player that seeks or a client that retries comes back
 /// within seconds.
@@ -62,13 +63,6 @@ pub(crate) struct Beginning {
     pub(crate) found: BoxStream<'static, Found>,
     pub(crate) host: String,
     pub(crate) seed: u64,
-}
-
-enum Report {
-    Delivered { lane: LaneId, span: GroupSpan, bytes: u64, kind: SourceKind, proven: bool },
-    Ended { lane: LaneId, ending: Ending },
-    Changed,
-    Unwritable(WriteError),
 }
 
 struct LaneHandle {
@@ -457,108 +451,6 @@ impl Job {
             Stop::Abandoned | Stop::Failed => Verdict::Ended,
         };
         self.audience.decide(verdict);
-    }
-}
-
-/// How a lane comes to be.
-enum Opening {
-    Open(Box<dyn Lane>),
-    Ask(futures_util::future::BoxFuture<'static, Result<Box<dyn Lane>, SourceError>>),
-}
-
-/// Moves the runs of one lane into the store.
-struct LaneWorker {
-    lane: LaneId,
-    kind: SourceKind,
-    end: Arc<AtomicU64>,
-    stop: CancellationToken,
-    writer: Arc<Writer>,
-    held_back: Arc<AtomicBool>,
-    reports: mpsc::Sender<Report>,
-}
-
-/// Why a lane is over before its span is.
-enum Broken {
-    Source(SourceError),
-    Store(WriteError),
-}
-
-impl LaneWorker {
-    async fn run(self, opening: Opening) {
-        let outcome = self.pump(opening).await;
-        let report = match outcome {
-            Ok(()) => Report::Ended { lane: self.lane, ending: Ending::Done },
-            Err(Broken::Store(error)) => Report::Unwritable(error),
-            Err(Broken::Source(SourceError::Changed)) if self.kind == SourceKind::Origin => Report::Changed,
-            Err(Broken::Source(error)) => {
-                debug!(
-                    source = self.kind.as_str(),
-                    lane = self.lane.0,
-                    error = &error as &dyn std::error::Error,
-                    "lane broke"
-                );
-                Report::Ended { lane: self.lane, ending: ending(&error) }
-            }
-        };
-        // The job may be gone already.
-        let _ = self.reports.send(report).await;
-    }
-
-    async fn pump(&self, opening: Opening) -> Result<(), Broken> {
-        let mut lane = match opening {
-            Opening::Open(lane) => lane,
-            Opening::Ask(asking) => tokio::select! {
-                () = self.stop.cancelled() => return Ok(()),
-                lane = asking => lane.map_err(Broken::Source)?,
-            },
-        };
-        let mut next = self.next_of(&mut lane).await.map_err(Broken::Source)?;
-        while let Some(run) = next {
-            let end = self.end.load(Relaxed);
-            let Some(run) = run.narrowed(GroupSpan::clamped(0, end)) else { return Ok(()) };
-            let (span, bytes) = (run.span(), run.bytes().len() as u64);
-            let proven = matches!(run.provenance(), Provenance::Tree(_));
-            let held = proven && self.held_back.load(Relaxed);
-            let visibility = if held { Visibility::Held } else { Visibility::Now };
-            // While one run is written the next one arrives.
-            let writing = self.writer.write(run, visibility);
-            if span.end() >= end {
-                writing.await.map_err(Broken::Store)?;
-                self.report(span, bytes, proven).await;
-                return Ok(());
-            }
-            let (written, following) = tokio::join!(writing, self.next_of(&mut lane));
-            written.map_err(Broken::Store)?;
-            if held && !self.held_back.load(Relaxed) {
-                self.writer.release().await;
-            }
-            self.report(span, bytes, proven).await;
-            next = following.map_err(Broken::Source)?;
-        }
-        Ok(())
-    }
-
-    /// The next run, unless the lane is told to stop. A write is never interrupted: what the store holds and what
-    /// the job knows of must not differ.
-    async fn next_of(&self, lane: &mut Box<dyn Lane>) -> Result<Option<Run>, SourceError> {
-        tokio::select! {
-            () = self.stop.cancelled() => Ok(None),
-            next = lane.next() => next,
-        }
-    }
-
-    async fn report(&self, span: GroupSpan, bytes: u64, proven: bool) {
-        let report = Report::Delivered { lane: self.lane, span, bytes, kind: self.kind, proven };
-        let _ = self.reports.send(report).await;
-    }
-}
-
-fn ending(error: &SourceError) -> Ending {
-    match error {
-        SourceError::Busy | SourceError::BrokeOff(_) => Ending::Failed,
-        SourceError::Changed | SourceError::NotHeld | SourceError::Mismatch | SourceError::Nonsense(_) => {
-            Ending::Useless
-        }
     }
 }
 

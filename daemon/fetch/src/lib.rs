@@ -8,9 +8,11 @@
 pub mod ask;
 mod asking;
 pub mod assemble;
+mod audience;
 pub mod counters;
 pub mod fetcher;
 mod job;
+mod lane;
 pub mod plan;
 pub mod reader;
 pub mod source;

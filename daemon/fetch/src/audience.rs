@@ -1,0 +1,223 @@
+//! Everybody who reads one arriving object, what they wait for, and what became of it.
+//!
+//! Shared by the job, which asks what is wanted and tells how it ends, and by its readers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kith_model::range::{ByteRange, GroupSet, GroupSpan};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
+
+use crate::counters::Counters;
+use crate::plan::Demand;
+use crate::source::SourceKind;
+
+/// What became of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It arrives.
+    Open,
+    /// The whole is here and is what it should be.
+    Right,
+    /// The fetch ended; nothing more will come.
+    Ended,
+}
+
+/// Everybody who reads an arriving object, and who delivered what.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    seats: Mutex<Seats>,
+    /// Somebody came, went, or moved on by so much that the plan should know.
+    moved: Notify,
+    sat: AtomicU64,
+    verdict: watch::Sender<Verdict>,
+    retraction: Notify,
+    telling: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    demands: BTreeMap<u64, Demand>,
+    /// What an earlier fetch had left.
+    on_shelf: GroupSet,
+    from_neighbours: GroupSet,
+    origin_bytes: u64,
+    neighbour_bytes: u64,
+    /// What was readable and turned out wrong.
+    wrong: GroupSet,
+    /// The length of a body that came without one, once it is all here.
+    length: Option<u64>,
+    /// The end is handed out only when the whole was checked.
+    check_the_tail: bool,
+}
+
+impl Audience {
+    /// `on_shelf` is what an earlier fetch had left; `tail` says whether the origin told a digest to check.
+    pub(crate) fn new(on_shelf: GroupSet, check_the_tail: bool) -> Self {
+        let seats = Seats { on_shelf, check_the_tail, ..Seats::default() };
+        let verdict = watch::Sender::new(Verdict::Open);
+        Self {
+            seats: Mutex::new(seats),
+            moved: Notify::new(),
+            sat: AtomicU64::new(0),
+            verdict,
+            retraction: Notify::new(),
+            telling: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sit(self: &Arc<Self>, demand: Demand) -> Seat {
+        let number = self.sat.fetch_add(1, Relaxed);
+        self.lock().demands.insert(number, demand);
+        self.moved.notify_one();
+        Seat { audience: Arc::clone(self), number }
+    }
+
+    pub(crate) fn move_to(&self, number: u64, group: u64) {
+        if let Some(demand) = self.lock().demands.get_mut(&number) {
+            demand.cursor = group;
+        }
+    }
+
+    /// Waits until somebody came or went.
+    pub(crate) async fn changed(&self) {
+        self.moved.notified().await;
+    }
+
+    /// What everybody waits for now.
+    pub(crate) fn demands(&self) -> Vec<Demand> {
+        self.lock().demands.values().copied().collect()
+    }
+
+    /// Notes who delivered groups, for the counts of what clients were served from where.
+    pub(crate) fn delivered(&self, span: GroupSpan, kind: SourceKind, bytes: u64) {
+        let mut seats = self.lock();
+        match kind {
+            SourceKind::Origin => seats.origin_bytes += bytes,
+            SourceKind::Neighbour => {
+                seats.neighbour_bytes += bytes;
+                seats.from_neighbours.insert(span);
+            }
+        }
+    }
+
+    /// Bytes that came from the origin and from neighbours.
+    pub(crate) fn bytes_by_source(&self) -> (u64, u64) {
+        let seats = self.lock();
+        (seats.origin_bytes, seats.neighbour_bytes)
+    }
+
+    /// All groups that neighbours delivered and that were not thrown away.
+    pub(crate) fn neighbour_groups(&self) -> GroupSet {
+        self.lock().from_neighbours.clone()
+    }
+
+    /// A body that came without a length is all here.
+    pub(crate) fn length_told(&self, length: u64) {
+        self.lock().length = Some(length);
+        self.telling.notify_waiters();
+    }
+
+    /// The length of a body that came without one, once it is all here.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.lock().length
+    }
+
+    /// Resolves when the length becomes known after this call.
+    pub(crate) fn telling(&self) -> Notified<'_> {
+        self.telling.notified()
+    }
+
+    /// Resolves when groups are taken back after this call.
+    pub(crate) fn retraction(&self) -> Notified<'_> {
+        self.retraction.notified()
+    }
+
+    /// Whether the end is handed out only after the check of the whole.
+    pub(crate) fn is_tail_checked(&self) -> bool {
+        self.lock().check_the_tail
+    }
+
+    /// Whether nothing in `span` turned out wrong after readers could see it.
+    pub(crate) fn was_right(&self, span: GroupSpan) -> bool {
+        self.lock().wrong.within(span).is_empty()
+    }
+
+    /// From now on the end of the object is handed out only after its check.
+    pub(crate) fn check_the_tail(&self) {
+        self.lock().check_the_tail = true;
+    }
+
+    /// What neighbours delivered was thrown away; whoever was shown any of it must not get a complete response.
+    pub(crate) fn retracted(&self, shown: bool) {
+        let mut seats = self.lock();
+        let lies = std::mem::take(&mut seats.from_neighbours);
+        if shown {
+            for span in lies.spans() {
+                seats.wrong.insert(*span);
+            }
+        }
+        drop(seats);
+        self.retraction.notify_waiters();
+    }
+
+    /// Tells everybody what became of it.
+    pub(crate) fn decide(&self, verdict: Verdict) {
+        self.verdict.send_if_modified(|now| {
+            // What was found right stays right.
+            let news = *now == Verdict::Open && verdict != Verdict::Open;
+            if news {
+                *now = verdict;
+            }
+            news
+        });
+    }
+
+    /// What became of it so far.
+    pub(crate) fn verdict(&self) -> Verdict {
+        *self.verdict.borrow()
+    }
+
+    pub(crate) async fn decided(&self) -> Verdict {
+        let mut verdict = self.verdict.subscribe();
+        let decided = verdict.wait_for(|verdict| *verdict != Verdict::Open).await;
+        decided.map_or(Verdict::Ended, |verdict| *verdict)
+    }
+
+    pub(crate) fn count(&self, range: ByteRange, counters: &Counters) {
+        let seats = self.lock();
+        let bytes_in = |set: &GroupSet| -> u64 {
+            let span = GroupSpan::covering(range);
+            set.within(span).spans().iter().map(|part| overlap(*part, range)).sum()
+        };
+        let (near, shelf) = (bytes_in(&seats.from_neighbours), bytes_in(&seats.on_shelf));
+        counters.served(SourceKind::Neighbour).add(near);
+        counters.served_store.add(shelf);
+        counters.served(SourceKind::Origin).add(range.len().saturating_sub(near + shelf));
+    }
+}
+
+/// A place in the audience, given up on drop.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) audience: Arc<Audience>,
+    pub(crate) number: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.audience.lock().demands.remove(&self.number);
+        self.audience.moved.notify_one();
+    }
+}
+
+fn overlap(span: GroupSpan, range: ByteRange) -> u64 {
+    let span = span.bytes(u64::MAX);
+    span.end().min(range.end()).saturating_sub(span.start().max(range.start()))
+}
