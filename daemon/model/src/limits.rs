@@ -204,3 +204,89 @@ pub const DNS_RECORDS_MAX: usize = 64;
 pub const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// See [`DNS_TRY_TIMEOUT`].
 pub const DNS_TRIES: usize = 3;
+
+// Neighbours
+
+/// Longest frame in bytes. The largest real one, a `get` with all its spans, takes 700.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024;
+
+/// Names of one wanted object in a `find`: by digest and by URL, with room for two more digests.
+pub const FIND_IDS_MAX: usize = 4;
+
+/// Spans in one `get`.
+pub const GET_SPANS_MAX: usize = 32;
+
+/// Groups in the slices that we send: 256 KiB hash in less than a millisecond and carry 0.4 % of proof. What we take
+/// goes up to [`ENCODE_GROUPS_MAX`].
+pub const SLICE_GROUPS: u64 = 16;
+
+/// Names in the answerable part of the shelf, for one session: 1.3 MiB at most, made only for boxes that ask.
+pub const LOOKUPS_KEPT_MAX: usize = 16 * 1024;
+
+/// Objects of the shelf that neighbours can be answered about.
+pub const SHAREABLE_MAX: usize = 8 * 1024;
+
+/// Transfers to neighbours at once, all together; the next one hears "busy". Each holds two slices.
+pub const UPLOADS_MAX: usize = 16;
+
+/// Boxes that may be paired.
+pub const PAIRED_MAX: usize = 64;
+
+/// Bytes of a box's name. A DNS label has 63.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// Addresses kept of one box: two families on two links.
+pub const NEIGHBOUR_ADDRESSES_MAX: usize = 4;
+
+/// Neighbours asked at once; further ones only when these have nothing: a question tells something about the house.
+pub const FIND_AT_ONCE_MAX: usize = 3;
+
+/// Time for an answer to `find`. A LAN answers within 5 ms; behind this the origin alone is better.
+pub const FIND_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Time for a handshake with a neighbour and its hello.
+pub const NEIGHBOUR_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for a request frame once its stream is open.
+pub const NEIGHBOUR_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often an unused session to a neighbour says that it is there: twice within [`NEIGHBOUR_IDLE_TIMEOUT`], so that
+/// one lost packet ends nothing, and a box that was switched off is noticed before the next download.
+pub const NEIGHBOUR_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Shortest and longest pause between two tries to reach a neighbour.
+pub const REDIAL_MIN: Duration = Duration::from_millis(250);
+/// See [`REDIAL_MIN`].
+pub const REDIAL_MAX: Duration = Duration::from_secs(60);
+
+/// How long a pairing code is shown.
+pub const PAIRING_WINDOW: Duration = Duration::from_secs(120);
+
+/// Wrong codes within [`PAIRING_FAILURE_WINDOW`] that lock pairing: at five an hour, guessing eight digits takes
+/// a thousand years on average.
+pub const PAIRING_FAILURES_MAX: usize = 5;
+
+/// How long a wrong code counts.
+pub const PAIRING_FAILURE_WINDOW: Duration = Duration::from_secs(60 * 60);
+
+/// Pause after a wrong code before the next one is looked at.
+pub const PAIRING_DELAY: Duration = Duration::from_secs(10);
+
+/// Time for the whole exchange of a pairing, with room for [`PAIRING_DELAY`].
+pub const PAIRING_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Pairing connections at once.
+pub const PAIRING_CONNECTIONS_MAX: usize = 2;
+
+/// Records that the mDNS cache may hold before it is thrown away and begun anew: 64 boxes need 300.
+pub const DISCOVERY_RECORDS_MAX: i64 = 2048;
+
+/// How often the mDNS cache is looked at.
+pub const DISCOVERY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Socket buffers in bytes: with the kernel's 208 KiB a gigabit stream lost 4 to 11 thousand packets in 2 GiB, with
+/// 4 MiB none. The kernel caps it by `net.core.rmem_max`.
+pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Upper bound of path MTU discovery: an Ethernet without jumbo frames. Above 6500 segmentation offload hangs.
+pub const UDP_MTU_MAX: u16 = 1452;

@@ -15,8 +15,8 @@ use crate::representation::{Head, Representation, Standing};
 const START: u64 = 784_111_777;
 const DATE: &str = "date: Sun, 06 Nov 1994 08:49:37 GMT";
 const TAG: &str = "etag: \"a\"";
-/// Ten days before [`DATE`]: the heuristic gives a day.
-const MODIFIED: &str = "last-modified: Thu, 27 Oct 1994 08:49:37 GMT";
+/// Thirty days before [`DATE`]: the heuristic gives a day, its most.
+const MODIFIED: &str = "last-modified: Fri, 07 Oct 1994 08:49:37 GMT";
 /// A hundred minutes before [`DATE`]: the heuristic gives ten minutes.
 const RECENT: &str = "last-modified: Sun, 06 Nov 1994 07:09:37 GMT";
 
@@ -99,10 +99,11 @@ fn one_stored_response_and_a_later_request() {
         (dated("cache-control: max-age='60'"), "", 0, "ask"),
         (dated("cache-control: max-age = 60"), "", 0, "ask"),
         (dated("cache-control: max-age= 60"), "", 0, "ask"),
+        (dated("cache-control: max-age = 60 | expires: Sun, 06 Nov 1994 08:50:37 GMT"), "", 0, "ask"),
         (dated("cache-control: max-age=\"60"), "", 0, "ask"),
         (dated("cache-control: max-age"), "", 0, "ask"),
         (dated("cache-control: max-age=99999999999999999999999"), "", 1 << 30, "fresh"),
-        (dated("cache-control: x=\", max-age=60\""), "", 0, "ask"),
+        (dated("cache-control: x=\"a, max-age=60, b\""), "", 0, "ask"),
         (dated("cache-control: x=\"\\\", no-cache\", max-age=60"), "", 0, "fresh"),
         (dated("cache-control: , ,max-age=60,,"), "", 0, "fresh"),
         (dated("cache-control: max-age=60; must-revalidate"), "", 61, "ask or fail"),
@@ -156,6 +157,7 @@ fn one_stored_response_and_what_the_client_wishes() {
         (dated("cache-control: max-age=60"), "cache-control: min-fresh=30", 30, "fresh"),
         (dated("cache-control: max-age=60"), "cache-control: min-fresh=30", 31, "ask"),
         (dated("cache-control: max-age=60"), "cache-control: min-fresh=soon", 0, "ask"),
+        (dated("cache-control: max-age=60"), "cache-control: min-fresh=50, min-fresh=5", 11, "ask"),
         (dated("cache-control: max-age=60"), "cache-control: max-stale=30", 90, "stale"),
         (dated("cache-control: max-age=60"), "cache-control: max-stale=30", 91, "ask"),
         (dated("cache-control: max-age=60"), "cache-control: max-stale", 9000, "stale"),
@@ -334,6 +336,9 @@ fn selecting_values_are_compared_by_meaning() {
         let (left, right) = pair(vary, a, b);
         assert_ne!(left, right, "{vary}: {a} != {b}");
     }
+    let request = fields("origin: a | accept-encoding: br");
+    let vary = |names: &str| selecting(&fields(&format!("vary: {names}")), &request);
+    assert_eq!(vary("Origin, Accept-Encoding"), vary("accept-encoding | vary: origin, origin"));
     assert_eq!(selecting(&HeaderMap::new(), &fields("a: b")), Some((Vec::new(), Variant::ONLY)));
     let long = fields(&format!("user-agent: {}", "a".repeat(2000)));
     assert_eq!(selecting(&fields("vary: user-agent"), &long), None);

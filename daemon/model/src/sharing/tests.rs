@@ -114,6 +114,7 @@ fn private_hosts_keep_what_they_have() {
         ("example.org", false),
         ("lan.example.org", false),
         ("mylan.org", false),
+        ("files.mylan", false),
         ("files.test", false),
         ("9.9.9.9", false),
         ("198.51.100.10", false),
