@@ -1,0 +1,164 @@
+//! A home network made of network namespaces; nothing in them reaches the machine's own network.
+//!
+//! ```text
+//!   box a .11   box b .12   box c .13   client .21          origin 203.0.113.10
+//!      |           |           |           |                  |     |     |
+//!   ===+===========+===========+===========+===  LAN          |     |     |
+//!      bridge, 192.168.77.0/24, unshaped                      |     |     |
+//!      a ------------------- 198.51.100.0/30 -----------------+     |     |
+//!      b ------------------- 198.51.100.4/30 -----------------------+     |   each link shaped both ways
+//!      c ------------------- 198.51.100.8/30 -----------------------------+
+//! ```
+//!
+//! Every box has an uplink of its own instead of a router with NAT: what counts is that the LAN is fast and the way
+//! to the origin is slow. The client has no way out but through a box. Needs root. Names begin with `kt` and the
+//! process's number, so that runs don't collide; all is taken down when dropped, also by a panic.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+
+use crate::kith::{Kith, Setup};
+use crate::place::Place;
+use crate::tool;
+
+/// Where the origin is, seen from every box.
+pub const ORIGIN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+
+/// A place in the lab with its address on the LAN.
+#[derive(Clone, Debug)]
+pub struct Spot {
+    /// Namespace.
+    pub place: Place,
+    /// On the LAN.
+    pub address: Ipv4Addr,
+}
+
+/// The network. Taken down when dropped.
+#[derive(Debug)]
+pub struct Lab {
+    prefix: String,
+    names: Vec<String>,
+    boxes: u8,
+    /// Of each uplink, in Mbit/s.
+    uplink_mbit: u32,
+}
+
+impl Lab {
+    /// A LAN and an origin; uplinks will have that many Mbit/s each way.
+    pub fn new(uplink_mbit: u32) -> Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "the lab makes network namespaces: run the tests as root, or leave the lab out"
+        );
+        let mut lab =
+            Self { prefix: format!("kt{}", std::process::id()), names: Vec::new(), boxes: 0, uplink_mbit };
+        lab.namespace("lan")?;
+        lab.namespace("origin")?;
+        lab.ip("lan", "link add lan type bridge mcast_snooping 0 forward_delay 0 stp_state 0")?;
+        lab.ip("lan", "link set lan up")?;
+        lab.ip("origin", &format!("addr add {ORIGIN}/32 dev lo"))?;
+        Ok(lab)
+    }
+
+    /// Plugs a box into the LAN and gives it an uplink.
+    pub fn plug_box(&mut self, name: &str) -> Result<Spot> {
+        let index = self.boxes;
+        self.boxes += 1;
+        let spot = self.plug(name, Ipv4Addr::new(192, 168, 77, 11 + index))?;
+        let (theirs, ours) = (4 * index + 1, 4 * index + 2);
+        let port = format!("up-{name}");
+        self.wire((name, "wan0"), ("origin", &port))?;
+        self.ip(name, &format!("addr add 198.51.100.{ours}/30 dev wan0"))?;
+        self.ip("origin", &format!("addr add 198.51.100.{theirs}/30 dev {port}"))?;
+        self.ip(name, &format!("route add default via 198.51.100.{theirs}"))?;
+        self.shape("origin", &port)?;
+        self.shape(name, "wan0")?;
+        Ok(spot)
+    }
+
+    /// Plugs a client into the LAN.
+    pub fn plug_client(&mut self) -> Result<Spot> {
+        self.plug("client", Ipv4Addr::new(192, 168, 77, 21))
+    }
+
+    /// Where the origin stands.
+    pub fn origin(&self) -> (Place, SocketAddr) {
+        (self.place("origin"), SocketAddr::from((ORIGIN, 8000)))
+    }
+
+    /// A box there, with the settings it needs to fetch from the lab's origin.
+    pub fn setup(name: &str, spot: &Spot) -> Setup {
+        Kith::named(name).at(&spot.place, spot.address).set("origins.allow_private", "[\"203.0.113.0/24\"]")
+    }
+
+    /// Cuts a place's cable to the LAN.
+    pub fn unplug(&self, name: &str) -> Result<()> {
+        self.ip("lan", &format!("link set p-{name} down"))
+    }
+
+    fn plug(&mut self, name: &str, address: Ipv4Addr) -> Result<Spot> {
+        self.namespace(name)?;
+        let port = format!("p-{name}");
+        self.wire((name, "lan0"), ("lan", &port))?;
+        self.ip("lan", &format!("link set {port} master lan"))?;
+        self.ip(name, &format!("addr add {address}/24 brd + dev lan0"))?;
+        Ok(Spot { place: self.place(name), address })
+    }
+
+    /// A cable between two namespaces, both ends up.
+    fn wire(&self, (name, end): (&str, &str), (other, other_end): (&str, &str)) -> Result<()> {
+        let (ours, theirs) = (self.full(name), self.full(other));
+        ip(&format!("link add {end} netns {ours} type veth peer name {other_end} netns {theirs}"))?;
+        self.ip(name, &format!("link set {end} up"))?;
+        self.ip(other, &format!("link set {other_end} up"))
+    }
+
+    /// `tbf`: a burst of at least rate / HZ, a queue of 50 ms.
+    fn shape(&self, name: &str, end: &str) -> Result<()> {
+        let rate = format!("{}mbit", self.uplink_mbit);
+        let mut command = self.place(name).command("tc");
+        command.args([
+            "qdisc", "replace", "dev", end, "root", "tbf", "rate", &rate, "burst", "64kb", "latency", "50ms",
+        ]);
+        tool::succeed(&mut command).map(drop)
+    }
+
+    fn namespace(&mut self, name: &str) -> Result<()> {
+        ip(&format!("netns add {}", self.full(name)))?;
+        self.names.push(name.to_owned());
+        // Link-local addresses at once, without asking around first: a box would otherwise start before it has any.
+        let mut command = self.place(name).command("sysctl");
+        tool::succeed(command.args([
+            "-qw",
+            "net.ipv6.conf.default.accept_dad=0",
+            "net.ipv6.conf.all.accept_dad=0",
+        ]))?;
+        self.ip(name, "link set lo up")
+    }
+
+    fn ip(&self, name: &str, words: &str) -> Result<()> {
+        ip(&format!("-n {} {words}", self.full(name)))
+    }
+
+    fn place(&self, name: &str) -> Place {
+        Place::Namespace(self.full(name))
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Processes of the lab are children of their own owners, which are dropped before; cables go with their ends.
+        for name in &self.names {
+            let _ = ip(&format!("netns del {}", self.full(name)));
+        }
+    }
+}
+
+fn ip(words: &str) -> Result<()> {
+    tool::succeed(std::process::Command::new("ip").args(words.split(' '))).map(drop)
+}
