@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnectorBuilder;
@@ -26,12 +26,12 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
 
 use crate::content::Content;
-use crate::dial::{Connector, DialError, Dialer};
+use crate::dial::{Connector, DialError, Dialer, innermost};
 use crate::request;
 use crate::strict::{Asked, Framing, end_to_end, framing};
+use crate::tasks::Tasks;
 
 type Pool = legacy::Client<Connector, Empty<Bytes>>;
 
@@ -83,7 +83,7 @@ pub(crate) struct Client {
     shared: Pool,
     own: Pool,
     hosts: Arc<Hosts>,
-    tracker: TaskTracker,
+    tasks: Tasks,
 }
 
 impl Client {
@@ -91,15 +91,15 @@ impl Client {
         dialer: &Dialer,
         extra_roots: &[Vec<u8>],
         idle_per_host_max: usize,
-        tracker: TaskTracker,
+        tasks: Tasks,
     ) -> Result<Self, RootsError> {
         let tls = tls(extra_roots)?;
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http();
         let shared = Connector(builder.enable_http1().enable_http2().wrap_connector(dialer.clone()));
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let own = Connector(builder.enable_http1().wrap_connector(dialer.clone()));
-        let pools = pools(idle_per_host_max, &tracker);
-        Ok(Self { shared: pools.build(shared), own: pools.build(own), hosts: Arc::default(), tracker })
+        let pools = pools(idle_per_host_max, &tasks);
+        Ok(Self { shared: pools.build(shared), own: pools.build(own), hosts: Arc::default(), tasks })
     }
 
     /// Takes a place among the exchanges with the host of `target`, however many there are.
@@ -128,14 +128,13 @@ impl Client {
         let nonsense = |reason| AskError::Nonsense(call.target.authority(), reason);
         let framing = framing(&asked, head.version, head.status, &head.headers).map_err(nonsense)?;
         let count = framing.end.map(|end| end - framing.start);
-        let is_drainable = head.version < Version::HTTP_2;
         Ok(Exchange {
             status: head.status,
             headers: end_to_end(&head.headers),
             framing,
             requested_at,
             received_at: now(),
-            content: Content::new(incoming, count, is_drainable, place, self.tracker.clone()),
+            content: Content::new(incoming, count, head.version, place, self.tasks.clone()),
         })
     }
 
@@ -157,7 +156,8 @@ impl Client {
         call: &Call<'_>,
         headers: HeaderMap,
     ) -> Result<Result<Response<Incoming>, legacy::Error>, AskError> {
-        let uri: Uri = call.target.as_str().parse().map_err(|_| AskError::Denied(call.target.authority()))?;
+        let uri = uri_of(call.target)
+            .ok_or_else(|| AskError::Nonsense(call.target.authority(), "its name is no host of HTTP"))?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -171,8 +171,21 @@ impl Client {
     }
 }
 
-fn pools(idle_per_host_max: usize, tracker: &TaskTracker) -> legacy::Builder {
-    let mut builder = legacy::Client::builder(Tracked(tracker.clone()));
+/// The target as the HTTP library reads URLs. Nothing when it reads another host, port or path out of it than we do:
+/// what is vetted, dialled, asked for and filed must be one and the same.
+fn uri_of(target: &Target) -> Option<Uri> {
+    let uri: Uri = target.as_str().parse().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or_else(|| target.scheme().default_port());
+    let is_same = host == target.host()
+        && port == target.port()
+        && uri.scheme_str() == Some(target.scheme().as_str())
+        && uri.path_and_query().is_some_and(|path| path.as_str() == target.path_and_query());
+    is_same.then_some(uri)
+}
+
+fn pools(idle_per_host_max: usize, tasks: &Tasks) -> legacy::Builder {
+    let mut builder = legacy::Client::builder(tasks.clone());
     builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
@@ -208,19 +221,6 @@ fn tls(extra_roots: &[Vec<u8>]) -> Result<ClientConfig, RootsError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The library's tasks, owned by the room.
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
-}
-
 /// What the library's error means, and whose fault it is.
 fn fault(target: &Target, error: &legacy::Error) -> AskError {
     let host = target.authority();
@@ -242,7 +242,7 @@ fn fault(target: &Target, error: &legacy::Error) -> AskError {
         Some(error) if error.is_incomplete_message() => {
             AskError::Nonsense(host, "it closed the connection before its head was there")
         }
-        _ => AskError::Connect(host, Some(std::io::Error::other(error.to_string()))),
+        _ => AskError::Connect(host, Some(std::io::Error::other(innermost(error)))),
     }
 }
 
@@ -310,7 +310,36 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn ordinary_and_odd_urls_are_read_alike() {
+        for url in [
+            "http://example.org",
+            "https://example.org:8443/a%20b/?c=d&e=%22",
+            "http://[2001:db8::1]:8080/x?",
+            "http://b\u{fc}cher.example/\u{fc}",
+            "http://under_score.example/a;b=c/(d)/[e]/{f}/|g^h`i?q={}|^`[]'",
+            "http://example.org/a\\b//c/../d",
+            "http://0x7f.1/",
+        ] {
+            let target = Target::parse(url).expect(url);
+            assert!(uri_of(&target).is_some(), "{target}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_url_is_read_in_two_ways(rest in "[a-z0-9.:/?#@%\\[\\]\\\\!$&'()*+,;=_~|^`{}<>\"-]{1,40}") {
+            if let Ok(target) = Target::parse(&format!("http://{rest}"))
+                && let Some(uri) = uri_of(&target)
+            {
+                prop_assert_eq!(uri.authority().map(ToString::to_string), Some(target.authority()));
+            }
+        }
+    }
 
     #[test]
     fn a_host_is_remembered_only_while_it_is_talked_to() {

@@ -102,7 +102,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-fn innermost(mut error: &(dyn std::error::Error + 'static)) -> String {
+/// What an error comes down to, without the layers that passed it on.
+pub(crate) fn innermost(mut error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;
     }

@@ -10,6 +10,8 @@ use kith_model::limits::DNS_RECORDS_MAX;
 /// Longest name on the wire (RFC 1035 section 2.3.4).
 const NAME_BYTES_MAX: usize = 255;
 const LABEL_BYTES_MAX: usize = 63;
+/// Longest chain of aliases that is followed. Large networks have three.
+const ALIASES_MAX: usize = 8;
 const CLASS_INTERNET: u16 = 1;
 const TYPE_CNAME: u16 = 5;
 
@@ -106,23 +108,24 @@ impl Query {
         })
     }
 
-    /// Walks from the name over its aliases, which stand in order before what they point to (RFC 1034
-    /// section 4.3.2), and collects the addresses of the last one.
+    /// Walks from the name over its aliases and collects the addresses of the last one. The records may stand in any
+    /// order: RFC 1034 section 4.3.2 can be read so, and resolvers differ.
     fn follow(&self, reader: &mut Reader<'_>, answers: usize) -> Option<Reply> {
+        let records: Vec<Record<'_>> = (0..answers).map(|_| reader.record()).collect::<Option<_>>()?;
+        let of = |owner: &[u8], kind| {
+            let is_wanted = move |record: &&Record<'_>| {
+                record.name == owner && record.kind == kind && record.class == CLASS_INTERNET
+            };
+            records.iter().filter(is_wanted).collect::<Vec<_>>()
+        };
         let mut owner = self.name.clone();
-        let mut addresses = Vec::new();
-        for _ in 0..answers {
-            let record = reader.record()?;
-            if record.name != owner || record.class != CLASS_INTERNET {
-                continue;
-            }
-            if record.kind == TYPE_CNAME {
-                owner = Reader { message: reader.message, at: record.data_at }.name()?;
-            } else if record.kind == self.kind.code() {
-                addresses.push(address(record.data)?);
-            }
+        for _ in 0..ALIASES_MAX {
+            let aliases = of(&owner, TYPE_CNAME);
+            let Some(alias) = aliases.first() else { break };
+            owner = Reader { message: reader.message, at: alias.data_at }.name()?;
         }
-        Some(Reply::Addresses(addresses))
+        let addresses = of(&owner, self.kind.code());
+        Some(Reply::Addresses(addresses.iter().map(|record| address(record.data)).collect::<Option<_>>()?))
     }
 }
 
@@ -249,18 +252,29 @@ mod tests {
     fn addresses_are_those_at_the_end_of_the_aliases() {
         let query = query(Kind::A);
         let alias: &[u8] = b"\x03cdn\x07example\x03net\x00";
-        let message = response(
-            &query,
-            0x8180,
-            &[
-                (&POINTER_TO_QUESTION, TYPE_CNAME, alias),
-                (alias, 1, &[1, 2, 3, 4]),
-                (b"\x05other\x00", 1, &[6, 6, 6, 6]),
-                (alias, 1, &[5, 6, 7, 8]),
-            ],
-        );
-        let expected = vec!["1.2.3.4".parse().expect("v4"), "5.6.7.8".parse().expect("v4")];
-        assert_eq!(query.decode(&message), Some(Reply::Addresses(expected)));
+        let records: [(&[u8], u16, &[u8]); 4] = [
+            (&POINTER_TO_QUESTION, TYPE_CNAME, alias),
+            (alias, 1, &[1, 2, 3, 4]),
+            (b"\x05other\x00", 1, &[6, 6, 6, 6]),
+            (alias, 1, &[5, 6, 7, 8]),
+        ];
+        let expected: Vec<IpAddr> = vec!["1.2.3.4".parse().expect("v4"), "5.6.7.8".parse().expect("v4")];
+        for turn in 0..records.len() {
+            let mut turned = records;
+            turned.rotate_left(turn);
+            let Some(Reply::Addresses(mut found)) = query.decode(&response(&query, 0x8180, &turned)) else {
+                panic!("no addresses when turned by {turn}");
+            };
+            found.sort_unstable();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn aliases_in_a_circle_have_no_addresses() {
+        let query = query(Kind::A);
+        let circle = response(&query, 0x8180, &[(&POINTER_TO_QUESTION, TYPE_CNAME, &POINTER_TO_QUESTION)]);
+        assert_eq!(query.decode(&circle), Some(Reply::Addresses(vec![])));
     }
 
     #[test]

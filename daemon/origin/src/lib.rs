@@ -17,4 +17,5 @@ mod request;
 pub mod resolve;
 pub mod source;
 mod strict;
+mod tasks;
 pub mod web;

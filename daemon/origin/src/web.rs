@@ -12,7 +12,6 @@ use kith_fetch::ask::{Answer, AskError, Hop, Origin, Part, Question, Redirects};
 use kith_model::key::Target;
 use kith_model::limits::REDIRECTS_MAX;
 use kith_model::representation::Head;
-use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::client::{Call, Client, Exchange, Place, Way};
@@ -22,6 +21,7 @@ use crate::ladder::ladder;
 use crate::request;
 use crate::resolve::Resolver;
 use crate::source::WebSource;
+use crate::tasks::Tasks;
 
 pub use crate::client::RootsError;
 
@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     client: Client,
     connections_per_host_max: usize,
     via_token: String,
-    tracker: TaskTracker,
+    tasks: Tasks,
 }
 
 /// What is asked for, wherever it leads.
@@ -87,25 +87,22 @@ pub(crate) struct Arrival {
 impl Web {
     /// Sets up the pools; connects to nothing yet.
     pub fn new(config: Config) -> Result<Self, RootsError> {
-        let tracker = TaskTracker::new();
+        let tasks = Tasks::default();
         let guard = Arc::new(Guard::new(config.allow_private));
         let dialer = Dialer { guard, resolver: config.resolver };
         let most = config.connections_per_host_max.max(1);
-        let client = Client::new(&dialer, &config.extra_roots, most, tracker.clone())?;
-        let shared = Shared { client, connections_per_host_max: most, via_token: config.via_token, tracker };
+        let client = Client::new(&dialer, &config.extra_roots, most, tasks.clone())?;
+        let shared = Shared { client, connections_per_host_max: most, via_token: config.via_token, tasks };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Gives up the pools and waits until the connections are closed. Answers that are still read keep theirs, so
-    /// they are dropped first.
+    /// Closes all connections and waits until they are gone. Answers that are still read end with an error, and
+    /// nothing can be asked any more.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the closing to itself.
-    pub async fn close(self) {
-        let tracker = self.shared.tracker.clone();
-        tracker.close();
-        drop(self);
-        tracker.wait().await;
+    pub async fn close(&self) {
+        self.shared.tasks.stop().await;
     }
 }
 

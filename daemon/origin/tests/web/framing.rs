@@ -13,8 +13,7 @@ use crate::origin::{
 async fn a_plain_answer_arrives_whole_with_its_framing() {
     let origin = Origin::always(say(
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"a\"\r\nKeep-Alive: x\r\n\r\nhello",
-    ))
-    .await;
+    ));
     let answer = get(&room(), &origin.url("/a")).await.expect("an answer");
     assert_eq!((answer.start, answer.end, answer.length, answer.delimited), (0, Some(5), Some(5), true));
     assert!(answer.source.is_some());
@@ -27,7 +26,7 @@ async fn a_plain_answer_arrives_whole_with_its_framing() {
 
 #[tokio::test]
 async fn the_request_is_the_askers_with_our_fields() {
-    let origin = Origin::always(say("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let origin = Origin::always(say("HTTP/1.1 204 No Content\r\n\r\n"));
     let web = room_with(Config { via_token: "k7".into(), ..Config::default() });
     let mut asked = question(&origin.url("/a?b=c"));
     asked.headers.insert("accept-language", HeaderValue::from_static("de"));
@@ -68,7 +67,7 @@ async fn a_truncated_answer_ends_with_an_error_and_never_as_a_shorter_file() {
             "hello",
         ),
     ] {
-        let origin = Origin::always(last_words(text)).await;
+        let origin = Origin::always(last_words(text));
         let answer = get(&room(), &origin.url("/")).await.expect(what);
         let (bytes, end) = read(answer).await;
         assert_eq!(bytes, sent.as_bytes(), "{what}");
@@ -84,7 +83,7 @@ async fn what_ends_with_the_connection_is_passed_on_and_marked() {
         "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 5, 5\r\n\r\nhello",
     ] {
-        let origin = Origin::always(last_words(text)).await;
+        let origin = Origin::always(last_words(text));
         let answer = get(&room(), &origin.url("/")).await.expect(text);
         assert!(!answer.delimited && answer.length.is_none() && answer.source.is_none(), "{text}");
         let (bytes, end) = read(answer).await;
@@ -122,7 +121,7 @@ async fn nonsense_is_refused_before_any_of_it_is_used() {
         &many,
         &flood,
     ] {
-        let origin = Origin::always(last_words(text)).await;
+        let origin = Origin::always(last_words(text));
         let outcome = get(&room(), &origin.url("/")).await;
         let shown = &text[..text.len().min(100)];
         assert!(matches!(outcome, Err(AskError::Nonsense(..))), "{shown}: {:?}", outcome.err());
@@ -136,7 +135,7 @@ async fn a_wrong_place_of_a_part_is_refused() {
         let text = format!(
             "HTTP/1.1 206 Partial Content\r\nContent-Range: {place}\r\nContent-Length: 10\r\n\r\n0123456789"
         );
-        let origin = Origin::always(last_words(text)).await;
+        let origin = Origin::always(last_words(text));
         let part = Part { start: 10, end: Some(20), of: None };
         let outcome = room().ask(part_question(&origin.url("/"), part)).await;
         assert!(matches!(outcome, Err(AskError::Nonsense(..))), "{place}: {:?}", outcome.err());
@@ -147,8 +146,7 @@ async fn a_wrong_place_of_a_part_is_refused() {
 async fn a_part_is_asked_for_and_placed() {
     let origin = Origin::always(say(
         "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 10-19/100\r\nETag: \"a\"\r\nContent-Length: 10\r\n\r\n0123456789",
-    ))
-    .await;
+    ));
     let part = Part { start: 10, end: Some(20), of: None };
     let answer = room().ask(part_question(&origin.url("/"), part)).await.expect("a part");
     assert_eq!((answer.start, answer.end, answer.length), (10, Some(20), Some(100)));
@@ -160,8 +158,7 @@ async fn a_part_is_asked_for_and_placed() {
 async fn early_words_are_skipped() {
     let origin =
         Origin::always(say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
-         HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
-        .await;
+         HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
     let answer = get(&room(), &origin.url("/")).await.expect("an answer");
     assert_eq!(answer.head.status, 200);
     assert!(answer.head.headers.get("link").is_none());
@@ -174,8 +171,7 @@ async fn what_follows_an_answer_is_not_the_next_one() {
     let origin = Origin::in_turn(vec![
         say(format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello{smuggled}")),
         say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"),
-    ])
-    .await;
+    ]);
     let web = room();
     assert_eq!(read(get(&web, &origin.url("/1")).await.expect("first")).await.0, b"hello");
     assert_eq!(read(get(&web, &origin.url("/2")).await.expect("second")).await.0, b"good");
@@ -185,7 +181,7 @@ async fn what_follows_an_answer_is_not_the_next_one() {
 #[tokio::test]
 async fn a_connection_is_used_again_and_one_that_was_closed_meanwhile_is_replaced() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    let origin = Origin::in_turn(vec![say(answer), say(answer), vec![Step::Close], say(answer)]).await;
+    let origin = Origin::in_turn(vec![say(answer), say(answer), vec![Step::Close], say(answer)]);
     let web = room();
     for _ in 0..3 {
         let answer = get(&web, &origin.url("/")).await.expect("an answer");
@@ -196,7 +192,7 @@ async fn a_connection_is_used_again_and_one_that_was_closed_meanwhile_is_replace
 
 #[tokio::test]
 async fn a_condition_may_be_answered_by_not_modified() {
-    let origin = Origin::always(say("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n")).await;
+    let origin = Origin::always(say("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n"));
     let mut asked = question(&origin.url("/"));
     asked.headers.insert(HeaderName::from_static("if-none-match"), HeaderValue::from_static("\"a\""));
     let answer = room().ask(asked).await.expect("an answer");
@@ -206,7 +202,7 @@ async fn a_condition_may_be_answered_by_not_modified() {
 
 #[tokio::test]
 async fn an_error_page_is_an_answer() {
-    let origin = Origin::always(say("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone")).await;
+    let origin = Origin::always(say("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone"));
     let answer = get(&room(), &origin.url("/")).await.expect("an answer");
     assert_eq!(answer.head.status, 404);
     assert!(answer.source.is_none());
@@ -215,7 +211,7 @@ async fn an_error_page_is_an_answer() {
 
 #[tokio::test]
 async fn a_request_that_came_back_is_noticed_before_it_goes_out() {
-    let origin = Origin::always(say("HTTP/1.1 204 No Content\r\n\r\n")).await;
+    let origin = Origin::always(say("HTTP/1.1 204 No Content\r\n\r\n"));
     let web = room_with(Config { via_token: "k7".into(), ..Config::default() });
     let mut asked = question(&origin.url("/"));
     asked.headers.insert("via", HeaderValue::from_static("1.1 kith (k7), 1.1 fred"));
@@ -225,7 +221,7 @@ async fn a_request_that_came_back_is_noticed_before_it_goes_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_origin_is_given_up() {
-    let origin = Origin::always(vec![Step::Hang]).await;
+    let origin = Origin::always(vec![Step::Hang]);
     let outcome = get(&room(), &origin.url("/")).await;
     assert!(matches!(outcome, Err(AskError::Timeout(_))), "{:?}", outcome.err());
 }
@@ -236,8 +232,7 @@ async fn an_origin_that_stalls_in_the_middle_is_given_up() {
         Step::Say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".to_vec()),
         Step::Pour(0, 50_000),
         Step::Hang,
-    ])
-    .await;
+    ]);
     let (bytes, end) = read(get(&room(), &origin.url("/")).await.expect("a head")).await;
     assert_eq!(bytes, sample(0, 50_000));
     assert!(matches!(end, Err(SourceError::BrokeOff(_))), "{end:?}");
@@ -245,7 +240,7 @@ async fn an_origin_that_stalls_in_the_middle_is_given_up() {
 
 #[tokio::test]
 async fn nobody_there_is_said_so() {
-    let origin = Origin::always(vec![Step::Close]).await;
+    let origin = Origin::always(vec![Step::Close]);
     let url = origin.url("/");
     drop(origin);
     let outcome = get(&room(), &url).await;

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
 use kith_fetch::ask::AskError;
 use kith_origin::resolve::Resolver;
-use kith_origin::web::Config;
+use kith_origin::web::{Config, Web};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
@@ -101,13 +102,61 @@ fn web(server: &Server) -> kith_origin::web::Web {
     room_with(Config { resolver: Resolver::Server(server.address), ..Config::default() })
 }
 
-async fn file() -> Origin {
-    Origin::always(say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")).await
+#[tokio::test]
+async fn no_spelling_of_a_private_address_is_dialled() {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0").await.expect("bound"),
+        TcpListener::bind("[::1]:0").await.expect("bound"),
+    ];
+    let web = Web::new(Config::default()).expect("set up");
+    for listener in &listeners {
+        let port = listener.local_addr().expect("bound").port();
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "127.0.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "0x7f.0.0.1",
+            "017700000001",
+            "0177.0.0.1",
+            "0177.1",
+            "127.0.0.1.",
+            "%31%32%37.0.0.1",
+            "１２７.0.0.1",
+            "127。0。0。1",
+            "0.0.0.0",
+            "0",
+            "[::1]",
+            "[::]",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "[::127.0.0.1]",
+            "localhost",
+            "LOCALHOST",
+        ] {
+            for scheme in ["http", "https"] {
+                let outcome = get(&web, &format!("{scheme}://{host}:{port}/")).await;
+                assert!(matches!(outcome, Err(AskError::Denied(_))), "{host}: {:?}", outcome.err());
+            }
+        }
+    }
+    for listener in &listeners {
+        assert!(listener.accept().now_or_never().is_none(), "somebody connected");
+    }
+}
+
+fn file() -> Origin {
+    Origin::always(say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"))
 }
 
 #[tokio::test]
 async fn a_named_resolver_is_asked_and_a_long_answer_is_fetched_by_tcp() {
-    let origin = file().await;
+    let origin = file();
     for by_udp in [ByUdp::Answers, ByUdp::Truncates] {
         let server = Server::start(&["127.0.0.1"], by_udp).await;
         let url = format!("http://files.test:{}/", origin.address.port());
@@ -122,7 +171,7 @@ async fn a_named_resolver_is_asked_and_a_long_answer_is_fetched_by_tcp() {
 
 #[tokio::test]
 async fn a_name_with_one_private_address_among_others_makes_no_connection() {
-    let origin = file().await;
+    let origin = file();
     let url = format!("http://files.test:{}/", origin.address.port());
     for addresses in [
         &["127.0.0.1", "192.168.1.1"][..],
@@ -140,8 +189,8 @@ async fn a_name_with_one_private_address_among_others_makes_no_connection() {
 
 #[tokio::test]
 async fn a_name_that_is_rebound_to_a_private_address_is_refused_from_then_on() {
-    let origin = file().await;
-    let inside = Origin::start_at(&format!("127.0.0.2:{}", origin.address.port()), |_| say("")).await;
+    let origin = file();
+    let inside = Origin::start_at(&format!("127.0.0.2:{}", origin.address.port()), |_| say(""));
     let server = Server::start(&["127.0.0.1"], ByUdp::Answers).await;
     let url = format!("http://files.test:{}/", origin.address.port());
     let web = web(&server);

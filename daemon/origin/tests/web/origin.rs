@@ -13,7 +13,7 @@ use kith_fetch::source::SourceError;
 use kith_model::key::Target;
 use kith_origin::web::{Config, Web};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 /// What the origin does after a request.
@@ -83,26 +83,30 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) async fn start(script: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0", script).await
+    pub(crate) fn start(script: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", script)
     }
 
     /// Gives the same answer to everything.
-    pub(crate) async fn always(steps: Vec<Step>) -> Self {
-        Self::start(move |_| steps.clone()).await
+    pub(crate) fn always(steps: Vec<Step>) -> Self {
+        Self::start(move |_| steps.clone())
     }
 
     /// Gives one answer after the other.
-    pub(crate) async fn in_turn(steps: Vec<Vec<Step>>) -> Self {
+    pub(crate) fn in_turn(steps: Vec<Vec<Step>>) -> Self {
         let steps = Mutex::new(VecDeque::from(steps));
-        Self::start(move |_| steps.lock().expect("no panic").pop_front().unwrap_or(vec![Step::Close])).await
+        Self::start(move |_| steps.lock().expect("no panic").pop_front().unwrap_or(vec![Step::Close]))
     }
 
-    pub(crate) async fn start_at(
+    pub(crate) fn start_at(
         address: &str,
         script: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).await.expect("bound");
+        // A small send buffer: what is counted as sent is on its way, and not waiting in the origin's own kernel.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_send_buffer_size(32 * 1024).expect("set");
+        socket.bind(address.parse().expect(address)).expect("bound");
+        let listener = socket.listen(64).expect("listening");
         let address = listener.local_addr().expect("bound");
         let records = Arc::new(Records::default());
         let script: Script = Arc::new(script);

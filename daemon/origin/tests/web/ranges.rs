@@ -61,7 +61,7 @@ async fn open_error(source: &Arc<dyn Source>, span: GroupSpan) -> SourceError {
 
 #[tokio::test]
 async fn lanes_deliver_their_groups_bound_to_the_version() {
-    let origin = Origin::start(|seen| file(seen, "\"a\"")).await;
+    let origin = Origin::start(|seen| file(seen, "\"a\""));
     let source = source_of(&room(), &origin.url("/")).await;
     assert!(source.abilities().ranges);
     assert_eq!(source.abilities().lanes_max, 3);
@@ -99,8 +99,7 @@ async fn another_version_is_a_change_and_never_mixed_in() {
         let origin = Origin::start(move |seen| match seen.field("range") {
             Some(_) => answer(seen),
             None => file(seen, "\"a\""),
-        })
-        .await;
+        });
         let source = source_of(&room(), &origin.url("/")).await;
         let error = open_error(&source, GroupSpan::clamped(1, 2)).await;
         assert!(matches!(error, SourceError::Changed), "{at}: {error:?}");
@@ -119,7 +118,7 @@ fn part(tag: &str, length: u64) -> String {
 
 #[tokio::test]
 async fn a_question_bound_to_a_version_takes_no_part_of_another() {
-    let origin = Origin::always(say(part("\"b\"", LENGTH))).await;
+    let origin = Origin::always(say(part("\"b\"", LENGTH)));
     let of = StrongValidator::ETag(http::HeaderValue::from_static("\"a\""));
     let part = Part { start: GROUP_BYTES, end: Some(2 * GROUP_BYTES), of: Some(of) };
     let outcome = room().ask(part_question(&origin.url("/"), part)).await;
@@ -131,8 +130,7 @@ async fn an_origin_that_ignores_ranges_is_noticed_and_read_from_the_front() {
     let origin = Origin::start(|_| {
         let head = format!("HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: {LENGTH}\r\n\r\n");
         vec![Step::Say(head.into()), Step::Pour(0, LENGTH)]
-    })
-    .await;
+    });
     let source = source_of(&room(), &origin.url("/")).await;
     assert!(source.abilities().ranges);
     let error = open_error(&source, GroupSpan::clamped(1, 2)).await;
@@ -155,8 +153,7 @@ async fn other_refusals_say_what_to_do_next() {
         let origin = Origin::start(move |seen| match seen.field("range") {
             Some(_) => say(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")),
             None => file(seen, "\"a\""),
-        })
-        .await;
+        });
         let source = source_of(&room(), &origin.url("/")).await;
         let error = open_error(&source, GroupSpan::clamped(1, 2)).await;
         assert!(format!("{error:?}").starts_with(expected), "{status}: {error:?}");
@@ -180,8 +177,7 @@ async fn a_place_that_expired_is_asked_for_again_from_the_beginning() {
             };
         }
         say("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-    })
-    .await;
+    });
     let source = source_of(&room(), &origin.url("/file")).await;
     check_lane(&source, GroupSpan::clamped(2, 5)).await;
     let paths: Vec<String> = origin.seen().iter().map(|seen| seen.path().to_owned()).collect();
@@ -193,8 +189,7 @@ async fn a_download_widens_only_as_far_as_the_owner_allows() {
     let origin = Origin::start(|seen| match seen.field("range") {
         Some(_) => vec![file(seen, "\"a\"").remove(0), Step::Hang],
         None => file(seen, "\"a\""),
-    })
-    .await;
+    });
     let web = room_with(Config { connections_per_host_max: 2, ..Config::default() });
     let source = source_of(&web, &origin.url("/")).await;
     let first = source.open(GroupSpan::clamped(0, 20)).await.expect("the first");
@@ -213,11 +208,11 @@ async fn a_download_widens_only_as_far_as_the_owner_allows() {
 async fn an_answer_without_a_strong_version_has_no_further_lanes() {
     for fields in ["", "ETag: W/\"a\"\r\n", "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"] {
         let origin =
-            Origin::always(say(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nhello"))).await;
+            Origin::always(say(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 5\r\n\r\nhello")));
         assert!(get(&room(), &origin.url("/")).await.expect("an answer").source.is_none(), "{fields}");
     }
     let refuses = "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nAccept-Ranges: none\r\nContent-Length: 5\r\n\r\nhello";
-    let origin = Origin::always(say(refuses)).await;
+    let origin = Origin::always(say(refuses));
     let source = get(&room(), &origin.url("/")).await.expect("an answer").source.expect("a source");
     assert!(!source.abilities().ranges);
 }
@@ -229,8 +224,7 @@ async fn a_lane_that_breaks_off_says_so_after_its_whole_groups() {
             vec![file(seen, "\"a\"").remove(0), Step::Pour(start, GROUP_BYTES + 7), Step::Close]
         }
         None => file(seen, "\"a\""),
-    })
-    .await;
+    });
     let source = source_of(&room(), &origin.url("/")).await;
     let mut lane = source.open(GroupSpan::clamped(4, 9)).await.expect("a lane");
     let run = lane.next().await.expect("no error").expect("a run");

@@ -13,17 +13,16 @@ fn redirect(to: &str) -> String {
 const FILE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\nhello";
 
 /// `/n` leads to `/n-1`, and `/0` is the file.
-async fn countdown() -> Origin {
+fn countdown() -> Origin {
     Origin::start(|seen| match seen.path().trim_start_matches('/').parse::<u32>() {
         Ok(0) | Err(_) => say(FILE),
         Ok(left) => say(redirect(&format!("{}", left - 1))),
     })
-    .await
 }
 
 #[tokio::test]
 async fn five_redirects_are_followed_and_every_hop_is_kept() {
-    let origin = countdown().await;
+    let origin = countdown();
     let answer = get(&room(), &origin.url("/5")).await.expect("an answer");
     let paths: Vec<&str> = answer.hops.iter().map(|hop| hop.target.path()).collect();
     assert_eq!(paths, ["/5", "/4", "/3", "/2", "/1"]);
@@ -35,12 +34,12 @@ async fn five_redirects_are_followed_and_every_hop_is_kept() {
 
 #[tokio::test]
 async fn a_sixth_redirect_and_a_circle_are_refused() {
-    let origin = countdown().await;
+    let origin = countdown();
     let outcome = get(&room(), &origin.url("/6")).await;
     assert!(matches!(outcome, Err(AskError::Redirects(_))), "{:?}", outcome.err());
     assert_eq!(origin.seen().len(), 6);
 
-    let circle = Origin::always(say(redirect("/"))).await;
+    let circle = Origin::always(say(redirect("/")));
     let outcome = get(&room(), &circle.url("/")).await;
     assert!(matches!(outcome, Err(AskError::Redirects(_))), "{:?}", outcome.err());
     assert_eq!(circle.seen().len(), 1);
@@ -48,7 +47,7 @@ async fn a_sixth_redirect_and_a_circle_are_refused() {
 
 #[tokio::test]
 async fn a_redirect_to_a_private_address_makes_no_connection() {
-    let inside = Origin::start_at("127.0.0.2:0", |_| say(FILE)).await;
+    let inside = Origin::start_at("127.0.0.2:0", |_| say(FILE));
     let port = inside.address.port();
     for host in [
         "127.0.0.2",
@@ -65,7 +64,7 @@ async fn a_redirect_to_a_private_address_makes_no_connection() {
         "[::1]",
         "127.0.0.2.",
     ] {
-        let origin = Origin::always(say(redirect(&format!("http://{host}:{port}/")))).await;
+        let origin = Origin::always(say(redirect(&format!("http://{host}:{port}/"))));
         let outcome = get(&room(), &origin.url("/")).await;
         assert!(matches!(outcome, Err(AskError::Denied(_))), "{host}: {:?}", outcome.err());
     }
@@ -81,7 +80,7 @@ async fn a_redirect_to_a_denied_port_or_scheme_is_refused() {
         ("file:///etc/passwd", false),
         ("http://user:pw@127.0.0.1/", false),
     ] {
-        let origin = Origin::always(say(redirect(to))).await;
+        let origin = Origin::always(say(redirect(to)));
         match get(&room(), &origin.url("/")).await {
             Err(AskError::Denied(_)) if denied => {}
             Err(AskError::Nonsense(..)) if !denied => {}
@@ -92,8 +91,8 @@ async fn a_redirect_to_a_denied_port_or_scheme_is_refused() {
 
 #[tokio::test]
 async fn secrets_do_not_follow_to_another_host() {
-    let other = Origin::always(say(FILE)).await;
-    let origin = Origin::always(say(redirect(&other.url("/")))).await;
+    let other = Origin::always(say(FILE));
+    let origin = Origin::always(say(redirect(&other.url("/"))));
     let mut asked = question(&origin.url("/"));
     asked.headers.insert("cookie", HeaderValue::from_static("a=b"));
     asked.headers.insert("authorization", HeaderValue::from_static("Basic eA=="));
@@ -107,7 +106,7 @@ async fn secrets_do_not_follow_to_another_host() {
 
 #[tokio::test]
 async fn a_redirect_is_handed_back_when_asked_so() {
-    let origin = Origin::always(say(redirect("http://127.0.0.2/"))).await;
+    let origin = Origin::always(say(redirect("http://127.0.0.2/")));
     let asked = Question { redirects: Redirects::HandBack, ..question(&origin.url("/")) };
     let answer = room().ask(asked).await.expect("an answer");
     assert_eq!(answer.head.status, 302);
@@ -116,19 +115,19 @@ async fn a_redirect_is_handed_back_when_asked_so() {
 
 #[tokio::test]
 async fn a_redirect_without_a_place_is_an_answer_like_any_other() {
-    let origin = Origin::always(say("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n")).await;
+    let origin = Origin::always(say("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"));
     assert_eq!(get(&room(), &origin.url("/")).await.expect("an answer").head.status, 302);
 }
 
 #[tokio::test]
 async fn digests_of_every_hop_reach_the_ladder() {
     let digest = "SHA-256=AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
-    let file = Origin::always(say(FILE)).await;
+    let file = Origin::always(say(FILE));
     let hop = format!(
         "HTTP/1.1 302 Found\r\nLocation: {}\r\nDigest: {digest}\r\nContent-Length: 0\r\n\r\n",
         file.url("/")
     );
-    let origin = Origin::always(say(hop)).await;
+    let origin = Origin::always(say(hop));
     let answer = get(&room(), &origin.url("/")).await.expect("an answer");
     assert_eq!(
         answer.ladder.digest(Algorithm::Sha256).map(|digest| digest.bytes().to_vec()),

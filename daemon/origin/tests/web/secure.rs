@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response, Version};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kith_fetch::ask::AskError;
+use kith_fetch::source::SourceError;
 use kith_model::key::Scheme;
 use kith_model::ladder::{Strength, Teller};
 use kith_model::range::GroupSpan;
@@ -22,6 +23,7 @@ use kith_origin::web::{Config, Web};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -61,6 +63,8 @@ impl Authority {
 struct Server {
     address: SocketAddr,
     sent: Arc<AtomicU64>,
+    /// Lets a stream go on.
+    go: Arc<Notify>,
     _tasks: JoinSet<()>,
 }
 
@@ -74,17 +78,18 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let sent = Arc::new(AtomicU64::new(0));
-        let counted = sent.clone();
+        let (counted, go) = (sent.clone(), Arc::new(Notify::new()));
+        let waiting = go.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, counted) = (acceptor.clone(), counted.clone());
+                let (acceptor, counted, waiting) = (acceptor.clone(), counted.clone(), waiting.clone());
                 connections.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let service = service_fn(move |request| {
-                        ready(Ok::<_, Infallible>(answer(&request, counted.clone())))
+                        ready(Ok::<_, Infallible>(answer(&request, counted.clone(), waiting.clone())))
                     });
                     let io = TokioIo::new(stream);
                     if is_h2 {
@@ -97,7 +102,7 @@ impl Server {
                 });
             }
         });
-        Self { address, sent, _tasks: tasks }
+        Self { address, sent, go, _tasks: tasks }
     }
 
     fn url(&self, path: &str) -> String {
@@ -105,7 +110,15 @@ impl Server {
     }
 }
 
-fn answer(request: &Request<Incoming>, sent: Arc<AtomicU64>) -> Response<BoxBody<Bytes, Infallible>> {
+fn whole(said: &'static str) -> UnsyncBoxBody<Bytes, h2::Error> {
+    Full::from(said).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    sent: Arc<AtomicU64>,
+    go: Arc<Notify>,
+) -> Response<UnsyncBoxBody<Bytes, h2::Error>> {
     let is_h2 = request.version() == Version::HTTP_2;
     let said = if is_h2 { "by h2" } else { "by h1" };
     let response = Response::builder().header("etag", "\"a\"").header("repr-digest", DIGEST);
@@ -114,19 +127,28 @@ fn answer(request: &Request<Incoming>, sent: Arc<AtomicU64>) -> Response<BoxBody
             sent.fetch_add(PIECE as u64, Ordering::Relaxed);
             Ok(Frame::data(Bytes::from_static(&[7; PIECE])))
         });
-        let body = BodyExt::boxed(StreamBody::new(body));
+        let body = UnsyncBoxBody::new(StreamBody::new(body));
         return response.header("content-length", ENDLESS).body(body).expect("a response");
+    }
+    if request.uri().path() == "/reset" {
+        // the whole of it, and then not an end but a reset that claims to be no error
+        let reset = async move {
+            go.notified().await;
+            Err(h2::Error::from(h2::Reason::NO_ERROR))
+        };
+        let pieces = stream::iter([Ok(Frame::data(Bytes::from_static(b"hello")))]).chain(stream::once(reset));
+        return response.body(UnsyncBoxBody::new(StreamBody::new(pieces))).expect("a response");
     }
     if request.uri().path() == "/long-head" {
         let response = response.header("x-long", "x".repeat(33 * 1024));
-        return response.body(Full::from(said).boxed()).expect("a response");
+        return response.body(whole(said)).expect("a response");
     }
     if let Some(range) = request.headers().get("range") {
         assert_eq!(range, "bytes=0-4");
         let response = response.status(206).header("content-range", "bytes 0-4/5");
-        return response.body(Full::from(said).boxed()).expect("a response");
+        return response.body(whole(said)).expect("a response");
     }
-    response.body(Full::from(said).boxed()).expect("a response")
+    response.body(whole(said)).expect("a response")
 }
 
 #[tokio::test]
@@ -181,6 +203,17 @@ async fn a_cut_resets_the_stream_within_a_mebibyte_and_keeps_the_connection() {
     // the window, and what the server's library had taken from the body but not sent
     let wasted = server.sent.load(Ordering::Relaxed) - taken;
     assert!(wasted <= 1024 * 1024 + 512 * 1024, "{wasted} bytes wasted");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_reset_is_not_whole() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server("127.0.0.1", &[b"h2"])).await;
+    let mut answer = get(&authority.room(), &server.url("/reset")).await.expect("a head");
+    read_some(&mut answer, 5).await;
+    server.go.notify_one();
+    let (_, end) = read(answer).await;
+    assert!(matches!(end, Err(SourceError::BrokeOff(_))), "{end:?}");
 }
 
 #[tokio::test]
