@@ -56,7 +56,7 @@ pub trait Gate: Send + Sync + 'static {
 /// What the door for clients counts.
 pub trait ClientDoor: Send + Sync + 'static {
     /// Requests since start, by result.
-    fn requests(&self) -> Vec<(String, u64)>;
+    fn requests(&self) -> Vec<(&'static str, u64)>;
 }
 
 /// Another box, as people see it.

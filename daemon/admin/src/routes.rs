@@ -35,9 +35,6 @@ pub(crate) async fn answer(admin: &Admin, door: Door, head: &Head, body: &[u8]) 
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
-    if head.method == Method::HEAD {
-        *response.body_mut() = Full::default();
-    }
     response
 }
 

@@ -102,6 +102,9 @@ async fn transfer(
             && part.resume_point().is_some()
             && attempts < ATTEMPTS_MAX;
         if !hopeful {
+            if part.bytes() == 0 {
+                part.discard().map_err(|error| disk(target, &error))?;
+            }
             return Err(failure);
         }
     }

@@ -38,8 +38,7 @@ fn row(object: &Value) -> Vec<String> {
     let urls = object["urls"].as_array();
     let url = urls.and_then(|urls| urls.first()).and_then(Value::as_str).unwrap_or_default();
     let pinned = if object["pinned"].as_bool() == Some(true) { "yes" } else { "" };
-    let short = id.get(..16).unwrap_or(id);
-    vec![short.to_owned(), HumanBytes(count(object, "length")).to_string(), pinned.to_owned(), url.to_owned()]
+    vec![id.to_owned(), HumanBytes(count(object, "length")).to_string(), pinned.to_owned(), url.to_owned()]
 }
 
 /// Keeps an object.
