@@ -41,6 +41,9 @@ pub enum RootsError {
     /// Not PEM.
     #[error("a file of certificates is not PEM: {0}")]
     Pem(#[from] rustls::pki_types::pem::Error),
+    /// No certificate in it.
+    #[error("a file of certificates holds none")]
+    Empty,
     /// No certificate that can sign others.
     #[error("a certificate cannot be a root: {0}")]
     Certificate(#[source] rustls::Error),
@@ -210,8 +213,12 @@ fn tls(extra_roots: &[Vec<u8>]) -> Result<ClientConfig, RootsError> {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     for pem in extra_roots {
+        let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem) {
             roots.add(certificate?).map_err(RootsError::Certificate)?;
+        }
+        if roots.len() == before {
+            return Err(RootsError::Empty);
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -357,6 +364,7 @@ mod tests {
         assert!(tls(&[]).is_ok());
         let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec();
         assert!(matches!(tls(&[broken]), Err(RootsError::Certificate(_))));
+        assert!(matches!(tls(&[b"no certificate".to_vec()]), Err(RootsError::Empty)));
         assert!(matches!(tls(&[b"-----BEGIN CERTIFICATE-----\n!\n".to_vec()]), Err(RootsError::Pem(_))));
     }
 }

@@ -1,6 +1,6 @@
 //! The well that draws from websites: an HTTP client with an address guard and no trust in what answers.
 //!
-//! Owns the [guard], the [resolver](resolve), the connections, the [strict](strict) reading of answers beyond what
+//! Owns the [guard], the [resolver](resolve), the connections, the strict reading of answers beyond what
 //! the HTTP library checks, redirects, the reading of digests ([`ladder`]), and the [source] of further ranges.
 //! [`web::Web`] is the handle; it implements [`kith_fetch::ask::Origin`].
 //!
