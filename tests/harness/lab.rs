@@ -14,13 +14,98 @@
 //! to the origin is slow. The client has no way out but through a box. Needs root. Names begin with `kt` and the
 //! process's number, so that runs don't collide; all is taken down when dropped, also by a panic.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::client::Request;
 use crate::kith::{Kith, Setup};
+use crate::origin::{Origin, Script};
+use crate::pairing::pair;
+use crate::patience::until_true;
 use crate::place::Place;
 use crate::tool;
+
+/// Two boxes that are a pair, an origin, a client, and an unshaped network. Fields are dropped in this order.
+#[derive(Debug)]
+pub struct House {
+    /// The first box.
+    pub a: Kith,
+    /// The second box.
+    pub b: Kith,
+    /// Serves both.
+    pub origin: Origin,
+    /// Where the first box stands.
+    pub a_spot: Spot,
+    /// Where the second box stands.
+    pub b_spot: Spot,
+    /// Where clients stand.
+    pub client: Spot,
+    /// All of it.
+    pub lab: Lab,
+}
+
+impl House {
+    /// Builds it; the boxes see each other and are not paired yet.
+    pub fn with(script: Script) -> Result<Self> {
+        let mut lab = Lab::new()?;
+        let (a_spot, b_spot, client) = (lab.plug_box("a")?, lab.plug_box("b")?, lab.plug_client()?);
+        let (place, address) = lab.origin();
+        let origin = script.at(&place, address).start()?;
+        let a = Lab::setup("a", &a_spot).start()?;
+        let b = Lab::setup("b", &b_spot).start()?;
+        for (one, other) in [(&a, "b"), (&b, "a")] {
+            until_true("the boxes see each other", DISCOVERY_LIMIT, || {
+                one.neighbour(other).is_ok_and(|found| found.is_some())
+            })?;
+        }
+        Ok(Self { a, b, origin, a_spot, b_spot, client, lab })
+    }
+
+    /// As [`Self::with`], and the boxes are a pair.
+    pub fn paired(script: Script) -> Result<Self> {
+        let house = Self::with(script)?;
+        pair(&house.a, &house.b)?;
+        house.wait_connected()?;
+        Ok(house)
+    }
+
+    /// Waits until the boxes hold a connection.
+    pub fn wait_connected(&self) -> Result<()> {
+        for (one, other) in [(&self.a, "b"), (&self.b, "a")] {
+            until_true("the boxes are connected", CONNECTION_LIMIT, || {
+                let found = one.neighbour(other).ok().flatten();
+                found.is_some_and(|view| view["state"] == "connected")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A request of the client through a box.
+    pub fn request(&self, kith: &Kith, path: &str) -> Request {
+        Request::by_prefix(kith, &self.origin.url(path)).from(&self.client.place)
+    }
+
+    /// Lets the first box fetch a file.
+    pub fn fill_a(&self, path: &str) -> Result<()> {
+        let received = self.request(&self.a, path).fetch()?;
+        ensure!(received.whole && received.status() == 200, "filling a: {:?}", received.head);
+        Ok(())
+    }
+
+    /// What the origin sent to the second box.
+    pub fn sent_to_b(&self) -> u64 {
+        let uplink = self.b_spot.uplink.expect("a box has an uplink");
+        self.origin.requests_from(uplink).iter().map(|seen| seen.sent).sum()
+    }
+}
+
+/// For boxes that start while tests keep the machine busy; the promise itself is 3 s and has its own test.
+const DISCOVERY_LIMIT: Duration = Duration::from_secs(15);
+
+/// Boxes that are a pair hold a connection soon.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(15);
 
 /// Where the origin is, seen from every box.
 pub const ORIGIN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -32,6 +117,8 @@ pub struct Spot {
     pub place: Place,
     /// On the LAN.
     pub address: Ipv4Addr,
+    /// As the origin sees it; a client has none.
+    pub uplink: Option<IpAddr>,
 }
 
 /// The network. Taken down when dropped.
@@ -39,20 +126,19 @@ pub struct Spot {
 pub struct Lab {
     prefix: String,
     names: Vec<String>,
-    boxes: u8,
-    /// Of each uplink, in Mbit/s.
-    uplink_mbit: u32,
+    /// Names of those with an uplink.
+    boxes: Vec<String>,
 }
 
 impl Lab {
-    /// A LAN and an origin; uplinks will have that many Mbit/s each way.
-    pub fn new(uplink_mbit: u32) -> Result<Self> {
+    /// A LAN and an origin, nothing else.
+    pub fn new() -> Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
             "the lab makes network namespaces: run the tests as root, or leave the lab out"
         );
         let mut lab =
-            Self { prefix: format!("kt{}", std::process::id()), names: Vec::new(), boxes: 0, uplink_mbit };
+            Self { prefix: format!("kt{}", std::process::id()), names: Vec::new(), boxes: Vec::new() };
         lab.namespace("lan")?;
         lab.namespace("origin")?;
         lab.ip("lan", "link add lan type bridge mcast_snooping 0 forward_delay 0 stp_state 0")?;
@@ -61,20 +147,28 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Plugs a box into the LAN and gives it an uplink.
+    /// Plugs a box into the LAN and gives it an uplink, as fast as the machine for now.
     pub fn plug_box(&mut self, name: &str) -> Result<Spot> {
-        let index = self.boxes;
-        self.boxes += 1;
-        let spot = self.plug(name, Ipv4Addr::new(192, 168, 77, 11 + index))?;
+        let index = u8::try_from(self.boxes.len())?;
+        self.boxes.push(name.to_owned());
+        let mut spot = self.plug(name, Ipv4Addr::new(192, 168, 77, 11 + index))?;
         let (theirs, ours) = (4 * index + 1, 4 * index + 2);
         let port = format!("up-{name}");
         self.wire((name, "wan0"), ("origin", &port))?;
         self.ip(name, &format!("addr add 198.51.100.{ours}/30 dev wan0"))?;
         self.ip("origin", &format!("addr add 198.51.100.{theirs}/30 dev {port}"))?;
         self.ip(name, &format!("route add default via 198.51.100.{theirs}"))?;
-        self.shape("origin", &port)?;
-        self.shape(name, "wan0")?;
+        spot.uplink = Some(Ipv4Addr::new(198, 51, 100, ours).into());
         Ok(spot)
+    }
+
+    /// Gives every uplink that many Mbit/s, each way, from now on.
+    pub fn shape_uplinks(&self, mbit: u32) -> Result<()> {
+        for name in &self.boxes {
+            self.shape("origin", &format!("up-{name}"), mbit)?;
+            self.shape(name, "wan0", mbit)?;
+        }
+        Ok(())
     }
 
     /// Plugs a client into the LAN.
@@ -103,7 +197,7 @@ impl Lab {
         self.wire((name, "lan0"), ("lan", &port))?;
         self.ip("lan", &format!("link set {port} master lan"))?;
         self.ip(name, &format!("addr add {address}/24 brd + dev lan0"))?;
-        Ok(Spot { place: self.place(name), address })
+        Ok(Spot { place: self.place(name), address, uplink: None })
     }
 
     /// A cable between two namespaces, both ends up.
@@ -115,8 +209,8 @@ impl Lab {
     }
 
     /// `tbf`: a burst of at least rate / HZ, a queue of 50 ms.
-    fn shape(&self, name: &str, end: &str) -> Result<()> {
-        let rate = format!("{}mbit", self.uplink_mbit);
+    fn shape(&self, name: &str, end: &str, mbit: u32) -> Result<()> {
+        let rate = format!("{mbit}mbit");
         let mut command = self.place(name).command("tc");
         command.args([
             "qdisc", "replace", "dev", end, "root", "tbf", "rate", &rate, "burst", "64kb", "latency", "50ms",

@@ -15,6 +15,7 @@ pub mod kith;
 pub mod lab;
 pub mod metrics;
 pub mod origin;
+pub mod pairing;
 pub mod patience;
 pub mod place;
 pub mod resource;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Result, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -210,6 +210,11 @@ impl Origin {
     pub fn sent_for(&self, path: &str) -> u64 {
         let path = format!("/{path}");
         self.shared.lock().seen.iter().filter(|seen| seen.path() == path).map(|seen| seen.sent).sum()
+    }
+
+    /// What one box asked, told by its address.
+    pub fn requests_from(&self, address: IpAddr) -> Vec<Seen> {
+        self.requests().into_iter().filter(|seen| seen.from.ip() == address).collect()
     }
 
     /// Connections made so far.

@@ -1,0 +1,133 @@
+//! Two boxes of one household: they find each other, become a pair, and what one holds the other gets over the LAN,
+//! verified, while the origin is asked once and sends next to nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use kith_tests::MIB;
+use kith_tests::body::Body;
+use kith_tests::lab::{House, Lab};
+use kith_tests::origin::Origin;
+use kith_tests::patience::until_true;
+
+const LENGTH: u64 = 200 * MIB;
+
+/// Of each uplink.
+const UPLINK_MBIT: u32 = 20;
+
+const GROUP_BYTES: u64 = 16 * 1024;
+
+#[test]
+fn boxes_find_each_other_within_three_seconds_of_their_start() -> Result<()> {
+    let mut lab = Lab::new()?;
+    let (a_spot, b_spot) = (lab.plug_box("a")?, lab.plug_box("b")?);
+    let a = Lab::setup("a", &a_spot).start()?;
+    let started = Instant::now();
+    let b = Lab::setup("b", &b_spot).start()?;
+
+    for (one, other) in [(&a, &b), (&b, &a)] {
+        let limit = Duration::from_secs(3).saturating_sub(started.elapsed());
+        until_true("the boxes see each other", limit, || {
+            one.neighbour(other.name()).is_ok_and(|found| found.is_some())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_neighbour_delivers_what_the_origin_need_not() -> Result<()> {
+    let body = Body::seeded(61, LENGTH);
+    let house = House::paired(Origin::serving("a.iso", &body))?;
+    house.fill_a("a.iso")?;
+    house.lab.shape_uplinks(UPLINK_MBIT)?;
+
+    let received = house.request(&house.b, "a.iso").fetch()?;
+
+    assert!(received.whole);
+    assert_eq!(received.sha256, body.sha256());
+    let mbit = u128::from(LENGTH) * 8 / received.took.as_micros().max(1);
+    assert!(mbit >= u128::from(10 * UPLINK_MBIT), "{mbit} Mbit/s, {:?}", received.took);
+    let asked = house.origin.requests_from(house.b_spot.uplink.context("b has an uplink")?);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(house.sent_to_b() <= LENGTH / 50, "the origin sent {} bytes to b", house.sent_to_b());
+
+    let metrics =
+        house.b.wait_metrics("all bytes served are counted", Duration::from_secs(5), |metrics| {
+            ["origin", "neighbour", "store"].map(|source| metrics.served(source)).iter().sum::<u64>()
+                == received.bytes
+        })?;
+    assert!(metrics.served("neighbour") >= LENGTH / 50 * 49, "{metrics:?}");
+    let proven = house.b.status()?["groups_proven"].as_u64().context("groups_proven")?;
+    let wanted = (LENGTH - house.sent_to_b()) / GROUP_BYTES;
+    assert!(proven >= wanted, "{proven} groups were proven, {wanted} came from a");
+    let given = house.a.metrics()?.count("kith_neighbour_bytes_total{direction=\"out\"}");
+    assert!(given >= metrics.served("neighbour"), "a counts {given} bytes given");
+
+    let again = house.request(&house.b, "a.iso").fetch()?;
+    assert_eq!(again.sha256, body.sha256());
+    assert!(again.field("Cache-Status").starts_with("kith; hit"), "{}", again.field("Cache-Status"));
+    Ok(())
+}
+
+#[test]
+fn what_a_neighbour_gave_is_passed_on_to_the_next() -> Result<()> {
+    let body = Body::seeded(62, 32 * MIB);
+    let mut house = House::paired(Origin::serving("a.iso", &body))?;
+    let c_spot = house.lab.plug_box("c")?;
+    house.fill_a("a.iso")?;
+    assert_eq!(house.request(&house.b, "a.iso").fetch()?.sha256, body.sha256());
+    house.a.terminate()?;
+    let c = Lab::setup("c", &c_spot).start()?;
+    until_true("b and c see each other", Duration::from_secs(15), || {
+        c.neighbour("b").is_ok_and(|found| found.is_some())
+    })?;
+    kith_tests::pairing::pair(&house.b, &c)?;
+    until_true("b and c are connected", Duration::from_secs(15), || {
+        c.neighbour("b").ok().flatten().is_some_and(|view| view["state"] == "connected")
+    })?;
+    house.lab.shape_uplinks(UPLINK_MBIT)?;
+
+    let received = house.request(&c, "a.iso").fetch()?;
+
+    assert_eq!(received.sha256, body.sha256());
+    assert!(c.metrics()?.served("neighbour") >= 24 * MIB, "{:?}", c.metrics()?);
+    Ok(())
+}
+
+#[test]
+fn a_pair_survives_a_restart_and_ends_when_unpaired() -> Result<()> {
+    let (first, second) = (Body::seeded(63, 16 * MIB), Body::seeded(64, 16 * MIB));
+    let script = Origin::serving("first", &first);
+    let script = script.and("second", kith_tests::resource::Resource::of(second.clone()));
+    let mut house = House::paired(script)?;
+    house.fill_a("first")?;
+    house.fill_a("second")?;
+    house.lab.shape_uplinks(UPLINK_MBIT)?;
+    house.a.restart()?;
+    house.b.restart()?;
+    house.wait_connected()?;
+
+    assert_eq!(house.request(&house.b, "first").fetch()?.sha256, first.sha256());
+    let given = house.a.metrics()?.count("kith_neighbour_bytes_total{direction=\"out\"}");
+    assert!(given >= 8 * MIB, "{given} bytes came from a");
+
+    let said = house.a.cli(["unpair", "b"])?;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(house.request(&house.b, "second").fetch()?.sha256, second.sha256());
+    let later = house.a.metrics()?.count("kith_neighbour_bytes_total{direction=\"out\"}");
+    assert_eq!(later, given, "a box that was unpaired gets nothing more");
+    Ok(())
+}
+
+#[test]
+fn small_files_are_never_asked_for_next_door() -> Result<()> {
+    let body = Body::seeded(65, 3 * MIB);
+    let house = House::paired(Origin::serving("small", &body))?;
+    house.fill_a("small")?;
+
+    assert_eq!(house.request(&house.b, "small").fetch()?.sha256, body.sha256());
+
+    assert_eq!(house.sent_to_b(), 3 * MIB);
+    assert_eq!(house.a.metrics()?.count("kith_neighbour_bytes_total{direction=\"out\"}"), 0);
+    Ok(())
+}
