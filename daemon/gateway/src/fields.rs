@@ -1,0 +1,242 @@
+//! Which fields cross the box, in both directions (RFC 9110 section 7.6.1). Pure.
+//!
+//! To origins go the fields that are known to do no harm to others who get the same stored answer. A field that is
+//! not known may change the answer in ways that `Vary` does not tell (caches were poisoned so), yet a program may
+//! need it: it is passed on, and the answer is that client's alone.
+
+use http::header::{
+    ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    COOKIE, EXPECT, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFERER, REFERRER_POLICY,
+    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use kith_fetch::wish::Company;
+
+use crate::request::Door;
+
+/// Known request fields that are passed on. `sec-*` is matched besides.
+const KNOWN: [&str; 27] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "dnt",
+    "downlink",
+    "dpr",
+    "ect",
+    "origin",
+    "pragma",
+    "priority",
+    "purpose",
+    "referer",
+    "rtt",
+    "save-data",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "viewport-width",
+    "want-content-digest",
+    "want-digest",
+    "want-repr-digest",
+    "device-memory",
+    "width",
+];
+
+/// Fields that end at every hop.
+const HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// The same, without a constant.
+const HOP_BY_HOP_NAMES: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+/// Fields by which servers were made to answer another request than the one that the answer was filed under.
+const NEVER: [&str; 11] = [
+    "forwarded",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-wap-profile",
+    "service-worker",
+];
+
+/// The fields to pass to an origin, and whether the answer may be others' too.
+pub(crate) fn for_origin(headers: HeaderMap, door: Door) -> (HeaderMap, Company) {
+    let hop = named_by_connection(&headers);
+    let mut passed = HeaderMap::with_capacity(headers.len());
+    let mut company = Company::Shared;
+    let mut current = None;
+    for (name, value) in headers {
+        // The map names a field once and then lists its values.
+        let name = name.or_else(|| current.clone());
+        let Some(name) = name else { continue };
+        current = Some(name.clone());
+        match fate(&name, door, &hop) {
+            Fate::Dropped => {}
+            Fate::Passed => {
+                passed.append(name, value);
+            }
+            Fate::PassedAlone => {
+                company = Company::Alone;
+                passed.append(name, value);
+            }
+            Fate::PassedUnstored => {
+                company = Company::Alone;
+                passed.append(name, value);
+                passed.append(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+        }
+    }
+    (passed, company)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Dropped,
+    Passed,
+    PassedAlone,
+    PassedUnstored,
+}
+
+fn fate(name: &HeaderName, door: Door, hop: &[HeaderName]) -> Fate {
+    if name == AUTHORIZATION || (name == COOKIE && door == Door::Proxy) {
+        return Fate::PassedAlone;
+    }
+    let text = name.as_str();
+    // In the prefix form these speak of the box's own pages.
+    let of_the_box = [COOKIE, ORIGIN, REFERER].contains(name) || text.starts_with("sec-") || text == "dnt";
+    if door == Door::Prefix && of_the_box {
+        return Fate::Dropped;
+    }
+    if KNOWN.contains(&text) || text.starts_with("sec-") {
+        return Fate::Passed;
+    }
+    let ours = [HOST, CONTENT_LENGTH, EXPECT, RANGE].contains(name);
+    let hostile = NEVER.contains(&text) || text.starts_with("x-forwarded-");
+    if ours || hostile || is_hop_by_hop(name) || hop.contains(name) {
+        return Fate::Dropped;
+    }
+    Fate::PassedUnstored
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || HOP_BY_HOP_NAMES.contains(&name.as_str())
+}
+
+/// Fields that `Connection` names. It cannot name one that we know to be end-to-end: that was used to make a cache
+/// lose `Host` or `Content-Length` (section 7.6.1 forbids it to senders).
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+/// Takes from an answer of an origin what is not for this client, and adds what guards it.
+pub(crate) fn for_client(headers: &mut HeaderMap, door: Door) {
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP_NAMES {
+        headers.remove(name);
+    }
+    match door {
+        Door::Prefix => guard_our_origin(headers),
+        Door::Proxy => guard_the_house(headers),
+    }
+}
+
+/// Behind the prefix all sites share our own origin: each page is put into a box of its own, and nothing that a site
+/// says about its origin may be taken to be about ours.
+fn guard_our_origin(headers: &mut HeaderMap) {
+    for name in [SET_COOKIE, STRICT_TRANSPORT_SECURITY, ALT_SVC] {
+        headers.remove(name);
+    }
+    for name in ["clear-site-data", "service-worker-allowed", "nel", "report-to", "reporting-endpoints"] {
+        headers.remove(name);
+    }
+    headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
+/// Browsers lift their guard of the local network for what comes through a proxy on it; this puts it back.
+fn guard_the_house(headers: &mut HeaderMap) {
+    let is_page = headers.get(CONTENT_TYPE).is_none_or(|kind| {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        [&b"text/html"[..], b"application/xhtml", b"image/svg"].iter().any(|page| kind.starts_with(page))
+    });
+    if is_page {
+        headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("treat-as-public-address"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn connection_cannot_name_end_to_end_fields() {
+        let asked = fields(&[
+            ("connection", "authorization, x-hop, close, user-agent"),
+            ("authorization", "secret"),
+            ("user-agent", "curl"),
+            ("x-hop", "1"),
+            ("keep-alive", "1"),
+            ("te", "gzip"),
+        ]);
+        let (passed, company) = for_origin(asked, Door::Proxy);
+        assert_eq!(passed, fields(&[("authorization", "secret"), ("user-agent", "curl")]));
+        assert_eq!(company, Company::Alone);
+    }
+
+    #[test]
+    fn fields_that_poison_are_dropped_and_unknown_ones_keep_the_answer_to_one_client() {
+        let poison =
+            [("x-forwarded-host", "evil.test"), ("x-original-url", "/b"), ("x-http-method-override", "POST")];
+        let (passed, company) = for_origin(fields(&poison), Door::Proxy);
+        assert!(passed.is_empty());
+        assert_eq!(company, Company::Shared);
+        let (passed, company) = for_origin(fields(&[("x-api-key", "k")]), Door::Proxy);
+        assert_eq!(passed, fields(&[("x-api-key", "k"), ("cache-control", "no-store")]));
+        assert_eq!(company, Company::Alone);
+    }
+
+    #[test]
+    fn cookies_do_not_cross_the_prefix_form_in_either_direction() {
+        let asked = [("cookie", "a=b"), ("referer", "http://box/"), ("accept", "*/*")];
+        let (passed, company) = for_origin(fields(&asked), Door::Prefix);
+        assert_eq!((passed, company), (fields(&[("accept", "*/*")]), Company::Shared));
+        assert_eq!(for_origin(fields(&asked), Door::Proxy).1, Company::Alone);
+        let mut answer = fields(&[("set-cookie", "a=b"), ("content-security-policy", "default-src 'self'")]);
+        for_client(&mut answer, Door::Prefix);
+        assert!(!answer.contains_key(SET_COOKIE));
+        let policies: Vec<_> = answer.get_all(CONTENT_SECURITY_POLICY).iter().collect();
+        assert_eq!(policies, ["default-src 'self'", "sandbox"]);
+        assert_eq!(answer[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+
+    #[test]
+    fn pages_through_the_proxy_count_as_public() {
+        for (kind, marked) in
+            [("text/html; charset=utf-8", true), ("Image/SVG+xml", true), ("image/png", false)]
+        {
+            let mut answer = fields(&[("content-type", kind), ("set-cookie", "a=b")]);
+            for_client(&mut answer, Door::Proxy);
+            assert_eq!(answer.contains_key(CONTENT_SECURITY_POLICY), marked, "{kind}");
+            assert!(answer.contains_key(SET_COOKIE));
+        }
+    }
+}
