@@ -1,1 +1,41 @@
-//! Room neighbour.
+//! The neighbours: other Kith boxes on the LAN, as a well (they deliver groups) and as a door (they ask for some).
+//!
+//! Owns who this box is ([`identity`]), who is paired ([`peers`]), how boxes find ([`roster`]) and get to know each
+//! other ([`pairing`]), what they say ([`wire`], described in `PROTOCOL.md`), and the handle [`Neighbourhood`].
+//! Knows nothing of HTTP, of clients and of who is asked first: the hearth decides that. Gives away only what the
+//! store holds and `kith_model::sharing` allows, and hands on only what it has verified.
+
+mod bucket;
+pub mod claim;
+mod clock;
+pub mod config;
+mod connect;
+mod dial;
+mod discovery;
+pub mod endpoint;
+pub mod frames;
+pub mod identity;
+pub mod links;
+mod name;
+mod neighbourhood;
+mod pair;
+pub mod pairing;
+pub mod peers;
+mod private_file;
+mod registry;
+mod room;
+pub mod roster;
+mod server;
+mod session;
+mod shelf;
+mod source;
+mod tally;
+pub mod tls;
+pub mod wire;
+
+pub use neighbourhood::{
+    FindError, JoinError, Neighbourhood, PairingOutcome, PairingWindow, StartError, State, UnpairError, View,
+};
+pub use pairing::desk::LockedOut;
+pub use registry::RegistryError;
+pub use tally::Totals;

@@ -1,0 +1,436 @@
+//! The handle of the room: what the rest of the house can ask of the neighbours.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use kith_fetch::source::{Finder, Found, Wanted};
+use kith_model::limits::PAIRING_TIMEOUT;
+use kith_model::time::UnixMillis;
+use kith_store::Store;
+use quinn::VarInt;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::endpoint::{self, SetupError};
+use crate::identity::{Identity, NodeId};
+use crate::pairing::desk::{Code, LockedOut, WindowNumber};
+use crate::peers::{Peer, Role, RoleError, Standing};
+use crate::registry::{Registry, RegistryError};
+use crate::room::{Parts, Room};
+use crate::roster::{Known, Seen};
+use crate::tally::Totals;
+use crate::tls::Door;
+use crate::wire::Bye;
+use crate::{clock, connect, dial, discovery, name, pair, source};
+
+/// Why the room does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The list of neighbours cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The socket, or the key.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The system's source of random numbers.
+    #[error("no random numbers")]
+    Random,
+}
+
+/// How a box stands with us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing against it.
+    Good,
+    /// It sent this many bad groups within a day.
+    Struck(usize),
+    /// It sent too many.
+    Banned {
+        /// When it may come back.
+        until: UnixMillis,
+    },
+    /// It signed a lie.
+    Quarantined {
+        /// Which, for people.
+        reason: String,
+    },
+}
+
+/// A box as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name, as it says itself, made harmless; may be empty.
+    pub name: String,
+    /// The hash of its key.
+    pub id: NodeId,
+    /// The same as four words.
+    pub key_words: String,
+    /// What it is to us; nothing when it is not paired.
+    pub role: Option<Role>,
+    /// Where it is, or was seen last.
+    pub address: Option<SocketAddr>,
+    /// Whether there is a session.
+    pub connected: bool,
+    /// Whether discovery sees it now.
+    pub seen: bool,
+    /// Round trip of the session in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Object bytes it gave us since the start.
+    pub received_bytes: u64,
+    /// Object bytes we gave it since the start.
+    pub sent_bytes: u64,
+    /// Groups of it that were verified since the start.
+    pub groups_verified: u64,
+    /// Strikes that still count.
+    pub strikes: usize,
+    /// How it stands.
+    pub state: State,
+    /// When it was paired.
+    pub paired_at: Option<UnixMillis>,
+}
+
+/// How a pairing window ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PairingOutcome {
+    /// With a new neighbour.
+    Paired(NodeId),
+    /// A wrong code was tried; this one is dead.
+    WrongCode,
+    /// Nobody came in time, or another window was opened.
+    Closed,
+    /// The other box broke off, or our disk did.
+    Failed(String),
+}
+
+/// An open pairing window.
+pub struct PairingWindow {
+    /// Eight digits, to be shown to the owner and to nobody else.
+    pub code: String,
+    /// When it closes.
+    pub expires_at: UnixMillis,
+    /// How long that is.
+    pub open_for: Duration,
+    /// How it ends. Dropping it closes the window.
+    pub outcome: BoxFuture<'static, PairingOutcome>,
+}
+
+/// Why a box could not be joined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// Not eight digits.
+    #[error("a pairing code has eight digits")]
+    BadCode,
+    /// See [`RoleError`].
+    #[error(transparent)]
+    BadRole(#[from] RoleError),
+    /// No such box.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// Nobody answers there.
+    #[error("no box answers at {0}")]
+    Unreachable(SocketAddr),
+    /// It shows no code.
+    #[error("the other box shows no pairing code; start `kith pair` there first")]
+    NotOpen,
+    /// The digits are others, or somebody stands between the boxes. The code is used up.
+    #[error("the code is wrong; the other box has to show a new one")]
+    WrongCode,
+    /// The other box has seen too many wrong codes.
+    #[error("too many wrong codes were tried on the other box; it is locked for an hour")]
+    LockedOut,
+    /// The other box does not take this role.
+    #[error("the other box does not pair in this role or version")]
+    Role,
+    /// Our own fault.
+    #[error("pairing failed: {0}")]
+    Failed(String),
+}
+
+/// Why a text names no box.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// None.
+    #[error("no box is known by that name, node id or address")]
+    NotFound,
+    /// More than one.
+    #[error("more than one box is known by that name; use its node id")]
+    Ambiguous,
+    /// This one.
+    #[error("that is this box itself")]
+    Ourselves,
+}
+
+/// Why a box could not be unpaired.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpairError {
+    /// No such box.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// It is shut out now, but would be back after a restart.
+    #[error("the list of neighbours could not be written: {0}")]
+    Disk(#[from] std::io::Error),
+}
+
+/// The neighbours' room. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Neighbourhood {
+    room: Arc<Room>,
+}
+
+impl Neighbourhood {
+    /// Reads the list of neighbours, binds the socket, announces this box and begins to dial. Reads files: call it
+    /// before the runtime is busy, but within it.
+    pub fn start(mut config: Config, identity: Identity, store: Store) -> Result<Self, StartError> {
+        config.name = name::cleaned(&config.name);
+        let registry = Registry::open(&config.data_dir)?;
+        let admitting = registry.clone();
+        let nobody_waits = endpoint::server_config(
+            &identity,
+            Arc::new(move |key| admitting.admits(key)),
+            Door::Shut,
+            &config.limits,
+        )?;
+        let endpoint = endpoint::bind(&identity, config.listen, &config.limits, nobody_waits)?;
+        let mut instance = [0; 8];
+        SystemRandom::new().fill(&mut instance).map_err(|_| StartError::Random)?;
+        let instance = u64::from_be_bytes(instance);
+        let room = Room::new(Parts { config, identity, registry, store, endpoint, instance });
+        room.tracker.spawn(connect::accept(Arc::clone(&room)));
+        room.tracker.spawn(dial::run(Arc::clone(&room)));
+        room.tracker.spawn(discovery::run(Arc::clone(&room)));
+        Ok(Self { room })
+    }
+
+    /// This box's name.
+    pub fn id(&self) -> NodeId {
+        self.room.identity.id()
+    }
+
+    /// Where QUIC listens.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.room.endpoint.local_addr()
+    }
+
+    /// All boxes that are paired or seen, the paired ones first.
+    pub fn list(&self) -> Vec<View> {
+        let now = clock::now();
+        let room = &self.room;
+        let paired: Vec<Peer> = room.registry.read().iter().map(|(_, peer)| peer.clone()).collect();
+        let seen: Vec<(NodeId, Seen)> = room.roster().iter().map(|(id, seen)| (*id, seen.clone())).collect();
+        let is_paired = |id: &NodeId| paired.iter().any(|peer| peer.key().id() == *id);
+        let strangers = seen.iter().filter(|(id, _)| !is_paired(id)).map(|(id, seen)| stranger(*id, seen));
+        paired.iter().map(|peer| self.view(peer, now)).chain(strangers).collect()
+    }
+
+    fn view(&self, peer: &Peer, now: UnixMillis) -> View {
+        let id = peer.key().id();
+        let session = self.room.sessions.find(&id);
+        let seen = self.room.roster().find(&id).cloned();
+        let tally = self.room.tallies.of(id);
+        let seen_at = seen.as_ref().and_then(|seen| seen.addresses.first().copied());
+        let stored = peer.address.as_ref().and_then(|address| address.parse().ok());
+        View {
+            name: peer.name.clone(),
+            id,
+            key_words: id.words(),
+            role: Some(peer.role()),
+            address: session.as_ref().map(|session| session.address()).or(seen_at).or(stored),
+            connected: session.is_some(),
+            seen: seen.is_some(),
+            rtt_us: session.and_then(|session| u64::try_from(session.connection.rtt().as_micros()).ok()),
+            received_bytes: tally.received_bytes.load(Relaxed),
+            sent_bytes: tally.sent_bytes.load(Relaxed),
+            groups_verified: tally.groups_verified.load(Relaxed),
+            strikes: peer.strikes(now),
+            state: state(peer, now),
+            paired_at: Some(peer.paired_at()),
+        }
+    }
+
+    /// What all neighbours together did since the start.
+    pub fn totals(&self) -> Totals {
+        let sessions_mine = self.room.sessions.all().len() as u64;
+        Totals { sessions_mine, ..self.room.tallies.totals() }
+    }
+
+    /// Shows a code for two minutes; a window that was open closes.
+    pub fn open_pairing(&self) -> Result<PairingWindow, LockedOut> {
+        let now = clock::now();
+        // The system's random numbers fail at boot or never; a lock-out says "later" as well.
+        let code = Code::draw(&SystemRandom::new()).ok_or(LockedOut { until: now })?;
+        let digits = code.digits().to_owned();
+        let (told, outcome) = oneshot::channel();
+        let (number, expires_at) = {
+            let mut pairing = self.room.pairing();
+            let (number, expires_at) = pairing.desk.open(code, now)?;
+            if let Some((_, before)) = pairing.waiting.replace((number, told)) {
+                let _ = before.send(PairingOutcome::Closed);
+            }
+            (number, expires_at)
+        };
+        let open_for = expires_at.since(now);
+        let guard = WindowGuard { room: Arc::clone(&self.room), number };
+        let outcome = Box::pin(outcome_of(guard, outcome, open_for));
+        Ok(PairingWindow { code: digits, expires_at, open_for, outcome })
+    }
+
+    /// Joins the box of that name, node id prefix, key words or address, which shows `code`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future uses up the code and may leave the other box paired alone.
+    pub async fn join(&self, who: &str, code: &str, role: &str) -> Result<View, JoinError> {
+        Role::parse(role)?;
+        let code = Code::parse(code).ok_or(JoinError::BadCode)?;
+        let address = self.address_of(who)?;
+        let id = pair::join(&self.room, address, &code).await?;
+        let joined = self.list().into_iter().find(|view| view.id == id);
+        joined.ok_or_else(|| JoinError::Failed("the box was unpaired at once".into()))
+    }
+
+    fn address_of(&self, who: &str) -> Result<SocketAddr, FindError> {
+        if let Some(address) = parse_address(who) {
+            return Ok(address);
+        }
+        let view = self.find(who, |_| true)?;
+        view.address.ok_or(FindError::NotFound)
+    }
+
+    /// Forgets a box and ends its session at once.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the box stored on the disk; it is shut out until the next start in any case.
+    pub async fn unpair(&self, who: &str) -> Result<View, UnpairError> {
+        let by_address = parse_address(who);
+        let view = match by_address {
+            Some(address) => {
+                let is_there = |view: &View| view.address.is_some_and(|at| at.ip() == address.ip());
+                one_of(self.list().into_iter().filter(|view| view.role.is_some() && is_there(view)))?
+            }
+            None => self.find(who, |view| view.role.is_some())?,
+        };
+        self.room.registry.change(|peers| peers.remove(&view.id));
+        self.room.sessions.end(&view.id, Bye::Unpaired);
+        self.room.tallies.retire(&view.id);
+        self.room.roster().note(&view.id, Known::Stranger);
+        self.room.registry.save().await?;
+        tracing::info!(neighbour = %view.id.short(), "unpaired");
+        Ok(view)
+    }
+
+    fn find(&self, who: &str, counts: impl Fn(&View) -> bool) -> Result<View, FindError> {
+        let who = who.trim();
+        if is_prefix_of(who, self.id()) {
+            return Err(FindError::Ourselves);
+        }
+        let views: Vec<View> = self.list().into_iter().filter(|view| counts(view)).collect();
+        let is_named = |view: &View| {
+            is_prefix_of(who, view.id) || view.key_words == who || view.name.eq_ignore_ascii_case(who)
+        };
+        one_of(views.into_iter().filter(is_named))
+    }
+
+    /// Says goodbye to everybody and closes the socket.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the rest to the neighbours' time-outs.
+    pub async fn shutdown(&self) {
+        let room = &self.room;
+        room.stopping.cancel();
+        for session in room.sessions.all() {
+            session.close(Bye::Stopping);
+        }
+        room.endpoint.close(VarInt::from_u32(Bye::Stopping.code().into()), b"");
+        room.endpoint.wait_idle().await;
+        room.tracker.close();
+        room.tracker.wait().await;
+    }
+}
+
+impl Finder for Neighbourhood {
+    fn find(&self, wanted: Wanted) -> BoxStream<'static, Found> {
+        source::find(Arc::clone(&self.room), wanted)
+    }
+}
+
+fn state(peer: &Peer, now: UnixMillis) -> State {
+    match peer.standing(now) {
+        Standing::Good => State::Good,
+        Standing::Struck(count) => State::Struck(count),
+        Standing::Banned(until) => State::Banned { until },
+        Standing::Quarantined => State::Quarantined {
+            reason: peer.evidence().map(|evidence| evidence.summary.clone()).unwrap_or_default(),
+        },
+    }
+}
+
+fn stranger(id: NodeId, seen: &Seen) -> View {
+    View {
+        name: seen.name.clone(),
+        id,
+        key_words: id.words(),
+        role: None,
+        address: seen.addresses.first().copied(),
+        connected: false,
+        seen: true,
+        rtt_us: None,
+        received_bytes: 0,
+        sent_bytes: 0,
+        groups_verified: 0,
+        strikes: 0,
+        state: State::Good,
+        paired_at: None,
+    }
+}
+
+fn one_of(mut views: impl Iterator<Item = View>) -> Result<View, FindError> {
+    match (views.next(), views.next()) {
+        (Some(view), None) => Ok(view),
+        (None, _) => Err(FindError::NotFound),
+        (Some(_), Some(_)) => Err(FindError::Ambiguous),
+    }
+}
+
+/// Four digits at least: shorter ones are rather names.
+fn is_prefix_of(who: &str, id: NodeId) -> bool {
+    who.len() >= 4 && id.to_string().starts_with(&who.to_ascii_lowercase())
+}
+
+/// `ip:port`, or an address alone with the usual port.
+fn parse_address(who: &str) -> Option<SocketAddr> {
+    const PORT: u16 = 8482;
+    let bare = who.trim().trim_start_matches('[').trim_end_matches(']');
+    who.trim().parse().ok().or_else(|| bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, PORT)))
+}
+
+/// Closes its window when nobody waits for it any more.
+struct WindowGuard {
+    room: Arc<Room>,
+    number: WindowNumber,
+}
+
+impl Drop for WindowGuard {
+    fn drop(&mut self) {
+        self.room.pairing().ended(self.number, PairingOutcome::Closed);
+    }
+}
+
+async fn outcome_of(
+    guard: WindowGuard,
+    mut outcome: oneshot::Receiver<PairingOutcome>,
+    open_for: Duration,
+) -> PairingOutcome {
+    tokio::select! {
+        outcome = &mut outcome => return outcome.unwrap_or(PairingOutcome::Closed),
+        () = tokio::time::sleep(open_for) => {}
+    }
+    let is_being_tried = guard.room.pairing().desk.is_being_tried(guard.number);
+    if is_being_tried && let Ok(Ok(outcome)) = tokio::time::timeout(PAIRING_TIMEOUT, outcome).await {
+        return outcome;
+    }
+    PairingOutcome::Closed
+}

@@ -1,0 +1,268 @@
+//! Pairing over the network: the thin driver of [`crate::pairing`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_model::limits::{NEIGHBOUR_CONNECT_TIMEOUT, PAIRING_TIMEOUT};
+use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
+use tokio::time::{sleep, timeout};
+
+use crate::frames::{self, FrameError, FrameReader};
+use crate::identity::{NodeId, NodeKey};
+use crate::neighbourhood::{JoinError, PairingOutcome};
+use crate::pairing::desk::{Code, Guess, NoGuess};
+use crate::pairing::exchange::{Channel, EXPORTER_LABEL, Joining, Mismatch, OpenerProving, Secret};
+use crate::peers::{Peer, Role};
+use crate::room::Room;
+use crate::roster::Known;
+use crate::session::{canonical, close};
+use crate::tls::{self, Expected};
+use crate::wire::{self, Bye, Message, PairAnswer, PairConfirm, PairStart, Reason};
+use crate::{clock, endpoint, name};
+
+/// Why an exchange ended without a neighbour.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Write(#[from] quinn::WriteError),
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    #[error("the box said {0:?}")]
+    Refused(Reason),
+    #[error("a message that does not belong here")]
+    OutOfPlace,
+    #[error("TLS gave no channel binding")]
+    Exporter,
+    #[error("the list of neighbours is full or cannot be written: {0}")]
+    Store(String),
+}
+
+fn channel(connection: &Connection, joiner: NodeKey, opener: NodeKey) -> Result<Channel, Failure> {
+    let mut exporter = [0; 32];
+    connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").map_err(|_| Failure::Exporter)?;
+    Ok(Channel { joiner, opener, exporter })
+}
+
+async fn proof(reader: &mut FrameReader) -> Result<[u8; 32], Failure> {
+    match reader.frame().await? {
+        Some(Message::PairConfirm(confirm)) => Ok(confirm.proof),
+        Some(Message::No(no)) => Err(Failure::Refused(no.reason())),
+        _ => Err(Failure::OutOfPlace),
+    }
+}
+
+async fn prove(send: &mut SendStream, proof: [u8; 32]) -> Result<(), Failure> {
+    Ok(frames::send(send, &Message::PairConfirm(PairConfirm { proof })).await?)
+}
+
+/// Keeps a new neighbour, durably.
+async fn keep(
+    room: &Arc<Room>,
+    key: NodeKey,
+    name: &str,
+    secret: &Secret,
+    address: SocketAddr,
+) -> Result<(), Failure> {
+    let id = key.id();
+    let mut peer = Peer::new(key, name::cleaned(name), Role::Mine, secret.0, clock::now());
+    peer.address = Some(canonical(address).to_string());
+    // A session under the secret from before would speak in names that the other no longer knows.
+    room.sessions.end(&id, Bye::Unpaired);
+    room.registry.change(|peers| peers.add(peer)).map_err(|full| Failure::Store(full.to_string()))?;
+    room.roster().note(&id, Known::Paired);
+    room.registry.save().await.map_err(|error| Failure::Store(error.to_string()))
+}
+
+/// The side that shows the code: a stranger has come while the window was open.
+pub(crate) async fn opened(room: &Arc<Room>, connection: &Connection, joiner: NodeKey) {
+    let exchanged = timeout(PAIRING_TIMEOUT, welcome(room, connection, joiner)).await;
+    match exchanged {
+        Ok(Ok(())) => {
+            // The other closes when it has read the last frame; closing first could lose it.
+            let _ = timeout(NEIGHBOUR_CONNECT_TIMEOUT, connection.closed()).await;
+        }
+        Ok(Err(error)) => {
+            tracing::info!(joiner = %joiner.id().short(), %error, "pairing refused");
+            let _ = timeout(NEIGHBOUR_CONNECT_TIMEOUT, connection.closed()).await;
+        }
+        Err(_) => tracing::info!(joiner = %joiner.id().short(), "pairing took too long"),
+    }
+    close(connection, Bye::Done);
+}
+
+async fn welcome(room: &Arc<Room>, connection: &Connection, joiner: NodeKey) -> Result<(), Failure> {
+    let (mut send, receive) = connection.accept_bi().await?;
+    let mut reader = FrameReader::new(receive);
+    let Some(Message::PairStart(start)) = reader.frame().await? else { return Err(Failure::OutOfPlace) };
+    let reason = if start.role != Role::Mine.code() || start.version != wire::VERSION {
+        Reason::Role
+    } else {
+        // In a block of its own, as the lock must not be held over an await.
+        let guess = room.pairing().desk.guess(clock::now());
+        match guess {
+            Ok(guess) => {
+                return try_code(room, connection, joiner, &start, guess, &mut send, &mut reader).await;
+            }
+            Err(NoGuess::NotOpen) => Reason::NotOpen,
+            Err(NoGuess::LockedOut) => Reason::LockedOut,
+        }
+    };
+    frames::send(&mut send, &reason.message()).await?;
+    let _ = send.finish();
+    Err(Failure::Refused(reason))
+}
+
+/// Takes the guess to its end. Whatever goes wrong counts as a wrong code: it cannot be told from one.
+async fn try_code(
+    room: &Arc<Room>,
+    connection: &Connection,
+    joiner: NodeKey,
+    start: &PairStart,
+    guess: Guess,
+    send: &mut SendStream,
+    reader: &mut FrameReader,
+) -> Result<(), Failure> {
+    let mut unfinished = Unfinished { room, guess: &guess, is_over: false };
+    sleep(guess.answer_at.since(clock::now())).await;
+    let exchanged = compare(room, connection, joiner, start, &guess.code, send, reader).await;
+    let outcome = match &exchanged {
+        Ok(secret) => match keep(room, joiner, &start.name, secret, connection.remote_address()).await {
+            Ok(()) => {
+                let _ = send.finish();
+                tracing::info!(neighbour = %joiner.id().short(), "paired");
+                PairingOutcome::Paired(joiner.id())
+            }
+            Err(error) => PairingOutcome::Failed(error.to_string()),
+        },
+        Err(Failure::Mismatch(_)) => {
+            let _ = frames::send(send, &Reason::WrongCode.message()).await;
+            let _ = send.finish();
+            PairingOutcome::WrongCode
+        }
+        Err(error) => PairingOutcome::Failed(error.to_string()),
+    };
+    unfinished.is_over = true;
+    let mut pairing = room.pairing();
+    if exchanged.is_err() {
+        pairing.desk.failed(guess.window, clock::now());
+    }
+    pairing.ended(guess.window, outcome);
+    drop(pairing);
+    room.wake.notify_one();
+    exchanged.map(|_| ())
+}
+
+/// A guess that ends because its connection or its time ended counts as a wrong one too.
+struct Unfinished<'a> {
+    room: &'a Room,
+    guess: &'a Guess,
+    is_over: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut pairing = self.room.pairing();
+            pairing.desk.failed(self.guess.window, clock::now());
+            pairing.ended(self.guess.window, PairingOutcome::Failed("the other box broke off".into()));
+        }
+    }
+}
+
+async fn compare(
+    room: &Room,
+    connection: &Connection,
+    joiner: NodeKey,
+    start: &PairStart,
+    code: &Code,
+    send: &mut SendStream,
+    reader: &mut FrameReader,
+) -> Result<Secret, Failure> {
+    let channel = channel(connection, joiner, room.identity.key())?;
+    let (proving, answer) = OpenerProving::answer(code, &channel, &start.pake)?;
+    let answer = PairAnswer { name: room.config.name.clone(), pake: answer };
+    frames::send(send, &Message::PairAnswer(answer)).await?;
+    let (proven, ours) = proving.proven(&proof(reader).await?)?;
+    prove(send, ours).await?;
+    Ok(proven.stored(&proof(reader).await?)?)
+}
+
+/// The side where the code was typed in.
+pub(crate) async fn join(room: &Arc<Room>, address: SocketAddr, code: &Code) -> Result<NodeId, JoinError> {
+    let config =
+        endpoint::client_config(&room.identity, Expected::Anyone, tls::ALPN_PAIR, &room.config.limits)
+            .map_err(|error| JoinError::Failed(error.to_string()))?;
+    let connecting = room
+        .endpoint
+        .connect_with(config, address, tls::SERVER_NAME)
+        .map_err(|error| JoinError::Failed(error.to_string()))?;
+    let connection = match timeout(NEIGHBOUR_CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) if is_no_protocol(&error) => return Err(JoinError::NotOpen),
+        Ok(Err(_)) | Err(_) => return Err(JoinError::Unreachable(address)),
+    };
+    let joined = timeout(PAIRING_TIMEOUT, introduce(room, &connection, code)).await;
+    close(&connection, Bye::Done);
+    match joined {
+        Ok(Ok(id)) => {
+            room.wake.notify_one();
+            tracing::info!(neighbour = %id.short(), "paired");
+            Ok(id)
+        }
+        Ok(Err(error)) => Err(join_error(error, address)),
+        Err(_) => Err(JoinError::Unreachable(address)),
+    }
+}
+
+/// TLS says `no_application_protocol` (RFC 7301 section 3.2) when no pairing window is open.
+fn is_no_protocol(error: &ConnectionError) -> bool {
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    let code = match error {
+        ConnectionError::ConnectionClosed(close) => close.error_code,
+        ConnectionError::TransportError(error) => error.code,
+        _ => return false,
+    };
+    code == TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL)
+}
+
+fn join_error(error: Failure, address: SocketAddr) -> JoinError {
+    match error {
+        Failure::Mismatch(_) | Failure::Refused(Reason::WrongCode) => JoinError::WrongCode,
+        Failure::Refused(Reason::LockedOut) => JoinError::LockedOut,
+        Failure::Refused(Reason::Role) => JoinError::Role,
+        Failure::Refused(_) => JoinError::NotOpen,
+        Failure::Frame(_) | Failure::Write(_) | Failure::Connection(_) => JoinError::Unreachable(address),
+        error => JoinError::Failed(error.to_string()),
+    }
+}
+
+async fn introduce(room: &Arc<Room>, connection: &Connection, code: &Code) -> Result<NodeId, Failure> {
+    let opener = tls::peer_key(connection).ok_or(Failure::Exporter)?;
+    let channel = channel(connection, room.identity.key(), opener)?;
+    let (joining, pake) = Joining::start(code, channel);
+    let (mut send, receive) = connection.open_bi().await?;
+    let mut reader = FrameReader::new(receive);
+    let start =
+        PairStart { version: wire::VERSION, name: room.config.name.clone(), role: Role::Mine.code(), pake };
+    frames::send(&mut send, &Message::PairStart(start)).await?;
+    let answer = match reader.frame().await? {
+        Some(Message::PairAnswer(answer)) => answer,
+        Some(Message::No(no)) => return Err(Failure::Refused(no.reason())),
+        _ => return Err(Failure::OutOfPlace),
+    };
+    let (proving, ours) = joining.answered(&answer.pake)?;
+    prove(&mut send, ours).await?;
+    let (secret, stored) = proving.proven(&proof(&mut reader).await?)?;
+    keep(room, opener, &answer.name, &secret, connection.remote_address()).await?;
+    prove(&mut send, stored).await?;
+    let _ = send.finish();
+    // The other ends its side of the stream when it has stored us too. When it does not, we know it and it does not
+    // know us: TLS will keep us out there, and pairing again sets it right.
+    let _ = timeout(Duration::from_secs(2), reader.frame()).await;
+    Ok(opener.id())
+}

@@ -1,0 +1,395 @@
+//! The boxes that are paired, and how each has behaved: the content of `neighbours.cbor`.
+//!
+//! Pure: time is passed in, bytes come and go as slices. Whether a key may come in is decided here and nowhere else.
+
+use std::collections::BTreeMap;
+
+use kith_model::limits::{self, STRIKE_WINDOW, STRIKES_MAX};
+use kith_model::time::UnixMillis;
+use minicbor::{Decode, Encode};
+
+use crate::identity::{NodeId, NodeKey};
+
+/// Name of the file in the data folder.
+pub const FILE_NAME: &str = "neighbours.cbor";
+
+const FORMAT_VERSION: u32 = 1;
+
+/// What a paired box is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A box of the same household.
+    Mine,
+    /// A box of another household.
+    Neighbour,
+}
+
+/// Text that names no role, or one that cannot be kept to yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    /// Neither `mine` nor `neighbour`.
+    #[error("a role is \"mine\" or \"neighbour\"")]
+    Unknown,
+    /// Known, and not served.
+    #[error(
+        "pairing with a box of another household (role \"neighbour\") is not in this build; use \"mine\" for your own boxes"
+    )]
+    NotInThisBuild,
+}
+
+impl Role {
+    /// From the command line or a page.
+    pub fn parse(text: &str) -> Result<Self, RoleError> {
+        match text {
+            "mine" => Ok(Role::Mine),
+            "neighbour" => Err(RoleError::NotInThisBuild),
+            _ => Err(RoleError::Unknown),
+        }
+    }
+
+    /// As people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Mine => "mine",
+            Role::Neighbour => "neighbour",
+        }
+    }
+
+    /// As it stands in frames and files.
+    pub fn code(self) -> u32 {
+        match self {
+            Role::Mine => 1,
+            Role::Neighbour => 2,
+        }
+    }
+}
+
+/// A paired box.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Peer {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    key: [u8; 32],
+    /// Its name, cleaned.
+    #[n(1)]
+    pub name: String,
+    #[n(2)]
+    role: u32,
+    #[n(3)]
+    paired_at_ms: u64,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    secret: [u8; 32],
+    /// Where it was reached last, as `ip:port`.
+    #[n(5)]
+    pub address: Option<String>,
+    #[n(6)]
+    strikes_ms: Vec<u64>,
+    #[n(7)]
+    banned_until_ms: Option<u64>,
+    #[n(8)]
+    evidence: Option<Evidence>,
+}
+
+/// A signed lie.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Evidence {
+    /// When it was found out.
+    #[n(0)]
+    pub found_at_ms: u64,
+    /// For people.
+    #[n(1)]
+    pub summary: String,
+    /// What was signed.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub claim: Vec<u8>,
+    /// The signature.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub signature: Vec<u8>,
+}
+
+impl Peer {
+    /// A box that was just paired.
+    pub fn new(key: NodeKey, name: String, role: Role, secret: [u8; 32], now: UnixMillis) -> Self {
+        Self {
+            key: *key.as_bytes(),
+            name,
+            role: role.code(),
+            paired_at_ms: now.0,
+            secret,
+            address: None,
+            strikes_ms: Vec::new(),
+            banned_until_ms: None,
+            evidence: None,
+        }
+    }
+
+    /// Its public key.
+    pub fn key(&self) -> NodeKey {
+        NodeKey::from_bytes(self.key)
+    }
+
+    /// What it is to us.
+    pub fn role(&self) -> Role {
+        if self.role == Role::Mine.code() { Role::Mine } else { Role::Neighbour }
+    }
+
+    /// When it was paired.
+    pub fn paired_at(&self) -> UnixMillis {
+        UnixMillis(self.paired_at_ms)
+    }
+
+    /// The secret that only the two of us know.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    /// The signed lie that it is quarantined for.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_ref()
+    }
+
+    /// How it stands now.
+    pub fn standing(&self, now: UnixMillis) -> Standing {
+        if self.evidence.is_some() {
+            return Standing::Quarantined;
+        }
+        match self.banned_until_ms {
+            Some(until) if until > now.0 => Standing::Banned(UnixMillis(until)),
+            _ => match self.strikes(now) {
+                0 => Standing::Good,
+                count => Standing::Struck(count),
+            },
+        }
+    }
+
+    /// Strikes that still count.
+    pub fn strikes(&self, now: UnixMillis) -> usize {
+        self.strikes_ms.iter().filter(|at| is_recent(UnixMillis(**at), now)).count()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn test(number: u8) -> Self {
+        let key = NodeKey::from_bytes([number; 32]);
+        Self::new(key, format!("box {number}"), Role::Mine, [number; 32], UnixMillis(0))
+    }
+}
+
+fn is_recent(at: UnixMillis, now: UnixMillis) -> bool {
+    now.since(at) < STRIKE_WINDOW
+}
+
+/// How a paired box stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing against it.
+    Good,
+    /// It sent this many bad groups within a day.
+    Struck(usize),
+    /// It sent too many; it may come back then.
+    Banned(UnixMillis),
+    /// It signed a lie; its owner has to be asked.
+    Quarantined,
+}
+
+/// No more than [`limits::PAIRED_MAX`] boxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this box is paired with {max} others already, as many as it can be", max = limits::PAIRED_MAX)]
+pub struct Full;
+
+/// Bytes that are no list of neighbours of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeersError {
+    /// Written by a later version.
+    #[error("it has format {0}, which this version does not know")]
+    Version(u32),
+    /// Anything else.
+    #[error("it is damaged")]
+    Damaged,
+}
+
+/// All paired boxes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    by_id: BTreeMap<NodeId, Peer>,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Stored {
+    #[n(0)]
+    version: u32,
+    #[n(1)]
+    peers: Vec<Peer>,
+}
+
+impl Peers {
+    /// Reads the file's content.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PeersError> {
+        let stored: Stored = minicbor::decode(bytes).map_err(|_| PeersError::Damaged)?;
+        if stored.version != FORMAT_VERSION {
+            return Err(PeersError::Version(stored.version));
+        }
+        let by_id = stored.peers.into_iter().map(|peer| (peer.key().id(), peer)).collect();
+        Ok(Self { by_id })
+    }
+
+    /// The file's content.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let stored = Stored { version: FORMAT_VERSION, peers: self.by_id.values().cloned().collect() };
+        minicbor::to_vec(stored).expect("invariant: writing to a Vec does not fail")
+    }
+
+    /// Adds a box; one of the same key is replaced, as its owner has just vouched for it anew.
+    pub fn add(&mut self, peer: Peer) -> Result<(), Full> {
+        let id = peer.key().id();
+        if self.by_id.len() >= limits::PAIRED_MAX && !self.by_id.contains_key(&id) {
+            return Err(Full);
+        }
+        self.by_id.insert(id, peer);
+        Ok(())
+    }
+
+    /// Forgets a box.
+    pub fn remove(&mut self, id: &NodeId) -> Option<Peer> {
+        self.by_id.remove(id)
+    }
+
+    /// One box.
+    pub fn find(&self, id: &NodeId) -> Option<&Peer> {
+        self.by_id.get(id)
+    }
+
+    /// One box, to be changed.
+    pub fn find_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
+        self.by_id.get_mut(id)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.by_id.iter()
+    }
+
+    /// Whether a key may come in now.
+    pub fn admits(&self, key: &NodeKey, now: UnixMillis) -> bool {
+        self.find(&key.id()).is_some_and(|peer| {
+            peer.key() == *key
+                && peer.role() == Role::Mine
+                && matches!(peer.standing(now), Standing::Good | Standing::Struck(_))
+        })
+    }
+
+    /// Counts a bad group or nonsense against a box; the third within a day bans it for a day.
+    pub fn strike(&mut self, id: &NodeId, now: UnixMillis) -> Option<Standing> {
+        let peer = self.by_id.get_mut(id)?;
+        peer.strikes_ms.retain(|at| is_recent(UnixMillis(*at), now));
+        peer.strikes_ms.push(now.0);
+        if peer.strikes_ms.len() >= STRIKES_MAX {
+            peer.strikes_ms.clear();
+            peer.banned_until_ms = Some(now.after(STRIKE_WINDOW).0);
+        }
+        Some(peer.standing(now))
+    }
+
+    /// Puts a box away until its owner pairs it again, with the proof of why. The first lie is kept.
+    pub fn quarantine(&mut self, id: &NodeId, evidence: Evidence) -> bool {
+        let Some(peer) = self.by_id.get_mut(id) else { return false };
+        peer.evidence.get_or_insert(evidence);
+        true
+    }
+}
+
+/// Whether a file's content may name a box: a damaged one may.
+pub(crate) fn mentions_any(stored: &[u8]) -> bool {
+    Peers::from_bytes(stored).map_or(true, |peers| !peers.by_id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with_one() -> (Peers, NodeKey) {
+        let mut peers = Peers::default();
+        let peer = Peer::test(1);
+        let key = peer.key();
+        peers.add(peer).expect("room");
+        (peers, key)
+    }
+
+    fn at(hours: u64) -> UnixMillis {
+        UnixMillis(hours * 3_600_000)
+    }
+
+    #[test]
+    fn three_bad_groups_within_a_day_ban_for_a_day() {
+        let (mut peers, key) = with_one();
+        assert_eq!(peers.strike(&key.id(), at(1)), Some(Standing::Struck(1)));
+        assert_eq!(peers.strike(&key.id(), at(2)), Some(Standing::Struck(2)));
+        assert!(peers.admits(&key, at(2)));
+        assert_eq!(peers.strike(&key.id(), at(24)), Some(Standing::Banned(at(48))));
+        assert!(!peers.admits(&key, at(47)));
+        assert!(peers.admits(&key, at(48)));
+        assert_eq!(peers.find(&key.id()).map(|peer| peer.standing(at(48))), Some(Standing::Good));
+    }
+
+    #[test]
+    fn strikes_of_yesterday_do_not_count() {
+        let (mut peers, key) = with_one();
+        for hours in [0, 13, 26, 39, 52] {
+            let standing = peers.strike(&key.id(), at(hours));
+            assert!(matches!(standing, Some(Standing::Struck(1 | 2))), "{hours}");
+        }
+    }
+
+    #[test]
+    fn a_signed_lie_shuts_out_until_paired_again() {
+        let (mut peers, key) = with_one();
+        let evidence = Evidence { found_at_ms: 5, summary: "x".into(), claim: vec![1], signature: vec![2] };
+        assert!(peers.quarantine(&key.id(), evidence.clone()));
+        assert!(peers.quarantine(&key.id(), Evidence { summary: "later".into(), ..evidence.clone() }));
+        assert!(!peers.admits(&key, at(100_000)));
+        assert_eq!(peers.find(&key.id()).and_then(Peer::evidence), Some(&evidence));
+        peers.add(Peer::test(1)).expect("same box");
+        assert!(peers.admits(&key, at(1)));
+    }
+
+    #[test]
+    fn only_boxes_of_mine_come_in_and_strangers_do_not() {
+        let (mut peers, _) = with_one();
+        let stranger = NodeKey::from_bytes([9; 32]);
+        assert!(!peers.admits(&stranger, at(0)));
+        assert_eq!(peers.strike(&stranger.id(), at(0)), None);
+        peers.add(Peer::new(stranger, String::new(), Role::Neighbour, [0; 32], at(0))).expect("room");
+        assert!(!peers.admits(&stranger, at(0)));
+        assert_eq!(Role::parse("neighbour"), Err(RoleError::NotInThisBuild));
+        assert_eq!(Role::parse("Mine"), Err(RoleError::Unknown));
+    }
+
+    #[test]
+    fn the_list_is_bounded() {
+        let mut peers = Peers::default();
+        for number in 0..limits::PAIRED_MAX {
+            peers.add(Peer::test(u8::try_from(number).expect("small"))).expect("room");
+        }
+        assert_eq!(peers.add(Peer::test(255)), Err(Full));
+        peers.add(Peer::test(0)).expect("replaced");
+    }
+
+    #[test]
+    fn the_file_round_trips_and_later_formats_are_refused() {
+        let (mut peers, key) = with_one();
+        peers.strike(&key.id(), at(1));
+        assert_eq!(Peers::from_bytes(&peers.to_bytes()), Ok(peers));
+        let later = minicbor::to_vec(Stored { version: 2, peers: Vec::new() }).expect("vec");
+        assert_eq!(Peers::from_bytes(&later), Err(PeersError::Version(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_content_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Peers::from_bytes(&bytes);
+        }
+    }
+}

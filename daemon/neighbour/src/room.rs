@@ -1,0 +1,163 @@
+//! What the tasks of this room share, and the few things that several of them do.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kith_store::Store;
+use quinn::Endpoint;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bucket::Bucket;
+use crate::clock;
+use crate::config::Config;
+use crate::identity::{Identity, NodeId};
+use crate::neighbourhood::PairingOutcome;
+use crate::pairing::desk::{Desk, WindowNumber};
+use crate::peers::{Evidence, Standing};
+use crate::registry::Registry;
+use crate::roster::{Known, Roster};
+use crate::session::{Session, Sessions};
+use crate::shelf::Shelf;
+use crate::tally::Tallies;
+use crate::tls::{Admits, Door};
+use crate::wire::{self, Bye, Hello};
+
+/// The room.
+pub(crate) struct Room {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) registry: Registry,
+    pub(crate) store: Store,
+    pub(crate) shelf: Shelf,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) sessions: Sessions,
+    pub(crate) tallies: Tallies,
+    /// Drawn when the process started.
+    pub(crate) instance: u64,
+    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) upload_rate: Option<Mutex<Bucket>>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    /// Somebody was seen, paired or lost: look whom to dial.
+    pub(crate) wake: Notify,
+    roster: Mutex<Roster>,
+    pairing: Mutex<Pairing>,
+}
+
+/// The pairing window and who waits for it.
+#[derive(Default)]
+pub(crate) struct Pairing {
+    pub(crate) desk: Desk,
+    pub(crate) waiting: Option<(WindowNumber, oneshot::Sender<PairingOutcome>)>,
+}
+
+impl Pairing {
+    /// Tells who waits for a window how it ended.
+    pub(crate) fn ended(&mut self, window: WindowNumber, outcome: PairingOutcome) {
+        self.desk.close(window);
+        if self.waiting.as_ref().is_some_and(|(number, _)| *number == window)
+            && let Some((_, waiting)) = self.waiting.take()
+        {
+            // Nobody waits any more: the window was given up.
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
+/// What the room is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) registry: Registry,
+    pub(crate) store: Store,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) instance: u64,
+}
+
+impl Room {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, identity, registry, store, endpoint, instance } = parts;
+        let now = std::time::Instant::now();
+        Arc::new(Self {
+            shelf: Shelf::new(store.clone(), config.object_bytes_min),
+            sessions: Sessions::new(identity.id(), config.limits.neighbours_max),
+            tallies: Tallies::default(),
+            uploads: Arc::new(Semaphore::new(kith_model::limits::UPLOADS_MAX)),
+            // A quarter of a second at once: enough to keep the line busy, too little to fill its queue.
+            upload_rate: config
+                .upload_bytes_per_second
+                .map(|rate| Mutex::new(Bucket::new(rate, rate / 4, now))),
+            tracker: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            wake: Notify::new(),
+            roster: Mutex::new(Roster::new(&config.limits)),
+            pairing: Mutex::default(),
+            config,
+            identity,
+            registry,
+            store,
+            endpoint,
+            instance,
+        })
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn pairing(&self) -> MutexGuard<'_, Pairing> {
+        self.pairing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What we say first.
+    pub(crate) fn hello(&self) -> Hello {
+        Hello { version: wire::VERSION, name: self.config.name.clone(), instance: self.instance }
+    }
+
+    pub(crate) fn known(&self, id: &NodeId) -> Known {
+        if self.registry.read().find(id).is_some() { Known::Paired } else { Known::Stranger }
+    }
+
+    pub(crate) fn admits(self: &Arc<Self>) -> Admits {
+        let registry = self.registry.clone();
+        Arc::new(move |key| registry.admits(key))
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        if self.pairing().desk.is_open(clock::now()) { Door::Pairing } else { Door::Shut }
+    }
+
+    /// Counts a bad group or nonsense against a box; the third ends its session.
+    pub(crate) fn strike(self: &Arc<Self>, session: &Session, why: &'static str) {
+        session.tally.strikes.fetch_add(1, Relaxed);
+        let standing = self.registry.change(|peers| peers.strike(&session.id, clock::now()));
+        tracing::warn!(neighbour = %session.id.short(), why, ?standing, "a neighbour gets a strike");
+        if matches!(standing, Some(Standing::Banned(_))) {
+            self.sessions.end(&session.id, Bye::Banned);
+            session.close(Bye::Banned);
+        }
+        self.save_soon();
+    }
+
+    /// Puts a box away for a signed lie.
+    pub(crate) fn quarantine(self: &Arc<Self>, session: &Session, evidence: Evidence) {
+        session.tally.strikes.fetch_add(1, Relaxed);
+        tracing::warn!(neighbour = %session.id.short(), lie = %evidence.summary, "a neighbour signed a lie");
+        self.registry.change(|peers| peers.quarantine(&session.id, evidence));
+        self.sessions.end(&session.id, Bye::Banned);
+        session.close(Bye::Banned);
+        self.save_soon();
+    }
+
+    /// Writes the list of neighbours down behind the caller's back; [`Self::stop`] waits for it.
+    pub(crate) fn save_soon(self: &Arc<Self>) {
+        let room = Arc::clone(self);
+        self.tracker.spawn(async move {
+            if let Err(error) = room.registry.save().await {
+                tracing::error!(%error, "the list of neighbours could not be written");
+            }
+        });
+    }
+}

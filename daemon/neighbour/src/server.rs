@@ -1,0 +1,218 @@
+//! Answers what a paired box asks: find and get. Serves only what the store holds and sharing allows, in bounds.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use kith_model::limits::{NEIGHBOUR_REQUEST_TIMEOUT, SLICE_GROUPS};
+use kith_model::object::ObjectId;
+use kith_model::range::GroupSpan;
+use kith_store::Body;
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::claim::Rendezvous;
+use crate::config::Sharing;
+use crate::frames::{self, FrameError, FrameReader};
+use crate::room::Room;
+use crate::session::Session;
+use crate::wire::{Bye, Find, Get, Have, Message, Reason, Slice};
+
+/// Serves a session until it ends, then makes it unknown.
+pub(crate) async fn run(room: Arc<Room>, session: Arc<Session>) {
+    let mut requests = JoinSet::new();
+    let ended = loop {
+        tokio::select! {
+            stream = session.connection.accept_bi() => match stream {
+                Ok((send, receive)) => {
+                    requests.spawn(answer(Arc::clone(&room), Arc::clone(&session), send, receive));
+                }
+                Err(error) => break error,
+            },
+            Some(_) = requests.join_next() => {}
+        }
+    };
+    requests.shutdown().await;
+    if room.sessions.leave(&session) {
+        tracing::info!(neighbour = %session.id.short(), reason = %ended, "neighbour gone");
+    }
+    room.wake.notify_one();
+}
+
+/// Why an answer ends early.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    /// They do not want it any more, or are gone.
+    #[error(transparent)]
+    Write(#[from] quinn::WriteError),
+    /// Our disk.
+    #[error(transparent)]
+    Read(#[from] kith_store::ReadError),
+    /// Our index.
+    #[error(transparent)]
+    Index(#[from] kith_store::IndexError),
+    /// Ours.
+    #[error(transparent)]
+    Task(#[from] tokio::task::JoinError),
+}
+
+async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, receive: RecvStream) {
+    let mut reader = FrameReader::new(receive);
+    let question = match timeout(NEIGHBOUR_REQUEST_TIMEOUT, reader.frame()).await {
+        Ok(Ok(Some(question))) => question,
+        Ok(Err(FrameError::Bad(error))) => {
+            tracing::debug!(neighbour = %session.id.short(), %error, "malformed request");
+            room.strike(&session, "a malformed request");
+            session.close(Bye::Malformed);
+            return;
+        }
+        Ok(Ok(None) | Err(_)) | Err(_) => return,
+    };
+    let answered = match question {
+        Message::Find(find) => answer_find(&room, &session, &mut send, find).await,
+        Message::Get(get) => answer_get(&room, &session, &mut send, &get).await,
+        _ => refuse(&mut send, Reason::Malformed).await,
+    };
+    if let Err(error) = answered {
+        // A stop is how a lane ends that was cut short; what else went wrong is ours.
+        if !matches!(error, ServeError::Write(_)) {
+            tracing::warn!(neighbour = %session.id.short(), %error, "answer broken off");
+        }
+        let _ = send.reset(VarInt::from_u32(0));
+    }
+}
+
+async fn refuse(send: &mut SendStream, reason: Reason) -> Result<(), ServeError> {
+    frames::send(send, &reason.message()).await?;
+    let _ = send.finish();
+    Ok(())
+}
+
+async fn answer_find(
+    room: &Arc<Room>,
+    session: &Session,
+    send: &mut SendStream,
+    find: Find,
+) -> Result<(), ServeError> {
+    if !session.lookups.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
+        return refuse(send, Reason::Busy).await;
+    }
+    let (Sharing::On, Some(secret)) = (room.config.share, room.registry.secret(&session.id)) else {
+        return refuse(send, Reason::NotHere).await;
+    };
+    let (shelf, names) = (room.shelf.clone(), Arc::clone(&session.names));
+    let looking = room.tracker.spawn_blocking(move || {
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.find(&Rendezvous::new(&secret, find.day), &find.ids, &mut names)
+    });
+    let Some(answer) = looking.await?? else { return refuse(send, Reason::NotHere).await };
+    let have = Have {
+        answers: u32::try_from(answer.answers).unwrap_or(u32::MAX),
+        object: *answer.claim.object.as_bytes(),
+        length: answer.claim.length,
+        known_at_ms: answer.claim.known_at.0,
+        signature: answer.claim.sign(&room.identity),
+    };
+    frames::send(send, &Message::Have(have)).await?;
+    let _ = send.finish();
+    Ok(())
+}
+
+async fn answer_get(
+    room: &Arc<Room>,
+    session: &Session,
+    send: &mut SendStream,
+    get: &Get,
+) -> Result<(), ServeError> {
+    let Ok(_place) = room.uploads.try_acquire() else {
+        return refuse(send, Reason::Busy).await;
+    };
+    let object = ObjectId::from_bytes(get.object);
+    let Some((body, length)) = open(room, object).await? else {
+        return refuse(send, Reason::NotHere).await;
+    };
+    let whole = GroupSpan::whole(length);
+    if get.spans.iter().any(|span| span.1 > whole.end()) {
+        return refuse(send, Reason::Malformed).await;
+    }
+    let mut slices = get.spans.iter().flat_map(|span| cut((*span).into()));
+    let mut ready = encode(&body, slices.next()).await?;
+    while let Some((span, bytes)) = ready {
+        // The next slice is read while this one is sent.
+        let (sent, next) =
+            tokio::join!(send_slice(room, session, send, span, bytes, length), encode(&body, slices.next()));
+        sent?;
+        ready = next?;
+    }
+    let _ = send.finish();
+    Ok(())
+}
+
+/// The body of an object that may be given away now.
+async fn open(room: &Arc<Room>, object: ObjectId) -> Result<Option<(Body, u64)>, ServeError> {
+    if room.config.share == Sharing::Off {
+        return Ok(None);
+    }
+    let shelf = room.shelf.clone();
+    let Some(length) = room.tracker.spawn_blocking(move || shelf.shareable(&object)).await?? else {
+        return Ok(None);
+    };
+    Ok(room.store.open_object(&object).await?.map(|body| (body, length)))
+}
+
+/// A span in pieces of at most [`SLICE_GROUPS`]. Pieces begin at multiples of it, so that the paths in their proofs
+/// are short.
+fn cut(span: GroupSpan) -> impl Iterator<Item = GroupSpan> {
+    let mut at = span.start();
+    std::iter::from_fn(move || {
+        let edge = (at / SLICE_GROUPS + 1).saturating_mul(SLICE_GROUPS);
+        let piece = GroupSpan::clamped(at, edge.min(span.end()));
+        at = piece.end();
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+async fn encode(body: &Body, span: Option<GroupSpan>) -> Result<Option<(GroupSpan, Bytes)>, ServeError> {
+    let Some(span) = span else { return Ok(None) };
+    Ok(Some((span, body.encode(span).await?)))
+}
+
+async fn send_slice(
+    room: &Room,
+    session: &Session,
+    send: &mut SendStream,
+    span: GroupSpan,
+    bytes: Bytes,
+    length: u64,
+) -> Result<(), ServeError> {
+    let count = u32::try_from(bytes.len()).expect("invariant: a slice of SLICE_GROUPS is below 1 MiB");
+    if let Some(rate) = &room.upload_rate {
+        let pause = rate.lock().unwrap_or_else(PoisonError::into_inner).borrow(count, Instant::now());
+        tokio::time::sleep(pause).await;
+    }
+    frames::send(send, &Message::Slice(Slice { span: span.into(), bytes: count })).await?;
+    send.write_chunk(bytes).await?;
+    session.tally.sent_bytes.fetch_add(span.bytes(length).len(), Relaxed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_pieces_of_a_span_are_the_span(start in 0u64..1000, len in 0u64..300) {
+            let span = GroupSpan::clamped(start, start + len);
+            let pieces: Vec<GroupSpan> = cut(span).collect();
+            prop_assert!(pieces.iter().all(|piece| (1..=SLICE_GROUPS).contains(&piece.len())));
+            prop_assert!(pieces.windows(2).all(|pair| pair[0].end() == pair[1].start()));
+            let ends = pieces.first().map(|piece| piece.start()).zip(pieces.last().map(|piece| piece.end()));
+            prop_assert_eq!(ends, (len > 0).then_some((span.start(), span.end())));
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Neighbours as the hearth sees them: somebody to ask, and lanes of verified groups.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, FuturesUnordered};
+use kith_fetch::source::{Abilities, Fault, Found, Lane, Source, SourceError, SourceKind, Wanted};
+use kith_model::limits::{self, FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT};
+use kith_model::object::ObjectId;
+use kith_model::range::GroupSpan;
+use kith_model::time::UnixMillis;
+use kith_model::verify::{self, Run};
+use tokio::time::timeout;
+
+use crate::claim::{self, Claim, Rendezvous, Statement};
+use crate::clock;
+use crate::frames::{self, FrameError, FrameReader};
+use crate::peers::Evidence;
+use crate::room::Room;
+use crate::session::Session;
+use crate::wire::{Bye, Find, Get, Have, Message, Reason, Slice};
+
+/// Lanes that one neighbour is asked for at once. One fills a link; a second one is for a reader further on.
+const LANES_MAX: usize = 4;
+
+/// Asks the sessions, the most useful first, three at a time; the next three only when these have nothing.
+pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found> {
+    if wanted.length < room.config.object_bytes_min {
+        return stream::empty().boxed();
+    }
+    let mut sessions = room.sessions.all();
+    sessions.sort_by_key(|session| (session.tally.rank(), session.connection.rtt()));
+    let waves: Vec<Vec<Arc<Session>>> =
+        sessions.chunks(FIND_AT_ONCE_MAX).map(<[Arc<Session>]>::to_vec).collect();
+    let wanted = Arc::new(wanted);
+    let state = (waves.into_iter(), FuturesUnordered::new(), false);
+    stream::unfold(state, move |(mut waves, mut asked, mut found_any)| {
+        let (room, wanted) = (Arc::clone(&room), Arc::clone(&wanted));
+        async move {
+            loop {
+                match asked.next().await {
+                    Some(Some(found)) => {
+                        found_any = true;
+                        return Some((found, (waves, asked, found_any)));
+                    }
+                    Some(None) => {}
+                    None if found_any => return None,
+                    None => {
+                        let ask = |session| ask(Arc::clone(&room), session, Arc::clone(&wanted));
+                        asked.extend(waves.next()?.into_iter().map(ask));
+                    }
+                }
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Asks one box, for at most [`FIND_TIMEOUT`].
+async fn ask(room: Arc<Room>, session: Arc<Session>, wanted: Arc<Wanted>) -> Option<Found> {
+    let secret = room.registry.secret(&session.id)?;
+    let statements: Vec<Statement> = wanted
+        .digest
+        .iter()
+        .map(|digest| Statement::Digest(digest.clone()))
+        .chain([Statement::Fetched(wanted.target.clone(), wanted.validator.clone())])
+        .collect();
+    let rendezvous = Rendezvous::new(&secret, claim::day_of(clock::now()));
+    let ids = statements.iter().map(|statement| rendezvous.id(statement.subject(wanted.length))).collect();
+    let find = Find { day: rendezvous.day(), ids };
+    let answer = match timeout(FIND_TIMEOUT, question(&session, &Message::Find(find))).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(FrameError::Bad(_))) => {
+            nonsense(&room, &session);
+            return None;
+        }
+        Ok(Err(_)) => return None,
+        Err(_) => {
+            session.tally.stalled();
+            return None;
+        }
+    };
+    match answer {
+        Some(Message::Have(have)) => claimed(&room, &session, &statements, wanted.length, &have),
+        Some(Message::No(_)) | None => None,
+        Some(_) => {
+            nonsense(&room, &session);
+            None
+        }
+    }
+}
+
+async fn question(session: &Session, message: &Message) -> Result<Option<Message>, FrameError> {
+    let (mut send, receive) = session.connection.open_bi().await.map_err(quinn::ReadError::from)?;
+    // A write that fails shows when the answer is read.
+    let _ = frames::send(&mut send, message).await;
+    let _ = send.finish();
+    FrameReader::new(receive).frame().await
+}
+
+/// Checks a claim against what was asked. One that does not fit is nonsense, whatever it says.
+fn claimed(
+    room: &Arc<Room>,
+    session: &Arc<Session>,
+    statements: &[Statement],
+    length: u64,
+    have: &Have,
+) -> Option<Found> {
+    let statement = usize::try_from(have.answers).ok().and_then(|answers| statements.get(answers));
+    let claim = statement.map(|statement| Claim {
+        statement: statement.clone(),
+        object: ObjectId::from_bytes(have.object),
+        length: have.length,
+        known_at: UnixMillis(have.known_at_ms),
+    });
+    let Some(claim) =
+        claim.filter(|claim| claim.length == length && claim.is_signed_by(&session.key, &have.signature))
+    else {
+        room.strike(session, "a claim that is not signed or not about what was asked");
+        return None;
+    };
+    let source = Neighbour {
+        label: session.id.short(),
+        room: Arc::clone(room),
+        session: Arc::clone(session),
+        claim,
+        signature: have.signature,
+    };
+    Some(Found { object: source.claim.object, source: Arc::new(source) })
+}
+
+fn nonsense(room: &Arc<Room>, session: &Session) {
+    room.strike(session, "an answer that makes no sense");
+    session.close(Bye::Malformed);
+}
+
+/// A neighbour that claims to hold one object.
+struct Neighbour {
+    label: String,
+    room: Arc<Room>,
+    session: Arc<Session>,
+    claim: Claim,
+    signature: [u8; 64],
+}
+
+impl Source for Neighbour {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Neighbour
+    }
+
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { ranges: true, lanes_max: LANES_MAX }
+    }
+
+    fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {
+        let (object, length) = (self.claim.object, self.claim.length);
+        let span = span.intersection(GroupSpan::whole(length));
+        let (room, session) = (Arc::clone(&self.room), Arc::clone(&self.session));
+        Box::pin(async move {
+            if span.is_empty() {
+                return Err(SourceError::NotHeld);
+            }
+            let mut lane =
+                Slices { room, session, object, length, span, at: span.start(), head: None, reader: None };
+            match timeout(NEIGHBOUR_REQUEST_TIMEOUT, lane.open()).await {
+                Ok(opened) => opened.map(|()| Box::new(lane) as Box<dyn Lane>),
+                Err(elapsed) => Err(SourceError::BrokeOff(elapsed.into())),
+            }
+        })
+    }
+
+    fn blame(&self, fault: Fault) {
+        match fault {
+            Fault::TooSlow => self.session.tally.stalled(),
+            Fault::FalseClaim => {
+                let evidence = Evidence {
+                    found_at_ms: clock::now().0,
+                    summary: format!("it claimed to hold {}", self.claim.statement.summary()),
+                    claim: self.claim.signed_bytes(&self.session.key),
+                    signature: self.signature.to_vec(),
+                };
+                self.room.quarantine(&self.session, evidence);
+            }
+        }
+    }
+}
+
+/// Slices as they come, each proven before it is handed on.
+struct Slices {
+    room: Arc<Room>,
+    session: Arc<Session>,
+    object: ObjectId,
+    length: u64,
+    span: GroupSpan,
+    /// The group that has to come next.
+    at: u64,
+    /// The frame of the slice whose bytes are on their way.
+    head: Option<Slice>,
+    /// Gone once something was wrong.
+    reader: Option<FrameReader>,
+}
+
+impl Slices {
+    /// Asks, and waits for the first slice to begin.
+    async fn open(&mut self) -> Result<(), SourceError> {
+        let broke_off = |error: quinn::ConnectionError| SourceError::BrokeOff(error.into());
+        let (mut send, receive) = self.session.connection.open_bi().await.map_err(broke_off)?;
+        let get = Get { object: *self.object.as_bytes(), spans: vec![self.span.into()] };
+        frames::send(&mut send, &Message::Get(get))
+            .await
+            .map_err(|error| SourceError::BrokeOff(error.into()))?;
+        let _ = send.finish();
+        self.reader = Some(FrameReader::new(receive));
+        self.read_head().await
+    }
+
+    /// Reads the next slice's frame, when it is not there yet.
+    async fn read_head(&mut self) -> Result<(), SourceError> {
+        let Some(reader) = &mut self.reader else { return Err(ended()) };
+        if self.head.is_some() {
+            return Ok(());
+        }
+        match reader.frame().await {
+            Ok(Some(Message::Slice(slice))) if self.fits(slice) => {
+                self.head = Some(slice);
+                Ok(())
+            }
+            Ok(Some(Message::No(no))) => Err(match no.reason() {
+                Reason::Busy => SourceError::Busy,
+                _ => SourceError::NotHeld,
+            }),
+            Ok(None) => Err(ended()),
+            Ok(Some(_)) => Err(self.nonsense("a frame out of place".into())),
+            Err(FrameError::Bad(error)) => Err(self.nonsense(error.into())),
+            Err(error) => Err(SourceError::BrokeOff(error.into())),
+        }
+    }
+
+    fn fits(&self, slice: Slice) -> bool {
+        let span = GroupSpan::from(slice.span);
+        span.start() == self.at
+            && span.end() <= self.span.end()
+            && u64::from(slice.bytes) <= verify::slice_len_max(self.length, span)
+    }
+
+    async fn read(&mut self) -> Result<Option<Run>, SourceError> {
+        if self.at >= self.span.end() {
+            return Ok(None);
+        }
+        self.read_head().await?;
+        let (Some(head), Some(reader)) = (self.head, &mut self.reader) else { return Err(ended()) };
+        let count = usize::try_from(head.bytes).unwrap_or(usize::MAX);
+        let bytes = reader.bytes(count).await.map_err(|error| SourceError::BrokeOff(error.into()))?;
+        self.head = None;
+        self.verify(head.span.into(), &bytes).map(Some)
+    }
+
+    fn verify(&mut self, span: GroupSpan, bytes: &Bytes) -> Result<Run, SourceError> {
+        match verify::decode(self.object, self.length, span, bytes) {
+            Ok(run) => {
+                self.session.tally.verified(span.len(), run.bytes().len() as u64);
+                self.at = span.end();
+                Ok(run)
+            }
+            Err(error) => {
+                tracing::debug!(neighbour = %self.session.id.short(), %error, "bad slice");
+                self.reader = None;
+                self.session.tally.verify_failures.fetch_add(1, Relaxed);
+                self.room.strike(&self.session, "bytes that do not match their object");
+                Err(SourceError::Mismatch)
+            }
+        }
+    }
+
+    fn nonsense(&mut self, what: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
+        self.reader = None;
+        nonsense(&self.room, &self.session);
+        SourceError::Nonsense(what)
+    }
+}
+
+fn ended() -> SourceError {
+    SourceError::BrokeOff("the lane has ended".into())
+}
+
+impl Lane for Slices {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Run>, SourceError>> {
+        Box::pin(self.read())
+    }
+}
+
+// A slice that fits is at most this long, so a lane's buffer has a bound.
+const _: () = assert!(limits::ENCODE_GROUPS_MAX <= 64);

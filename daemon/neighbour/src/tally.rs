@@ -1,0 +1,106 @@
+//! What each neighbour did since the start, over all its connections. Counts only; the strikes that have consequences
+//! are in [`crate::peers`].
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kith_model::limits::PAIRED_MAX;
+
+use crate::identity::NodeId;
+
+/// Counts of one neighbour.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) received_bytes: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) groups_verified: AtomicU64,
+    pub(crate) verify_failures: AtomicU64,
+    pub(crate) strikes: AtomicU64,
+    pub(crate) slow: AtomicU64,
+}
+
+impl Tally {
+    /// Notes verified groups. Good work makes up for slowness, in time.
+    pub(crate) fn verified(&self, groups: u64, bytes: u64) {
+        self.groups_verified.fetch_add(groups, Relaxed);
+        self.received_bytes.fetch_add(bytes, Relaxed);
+        let _ = self.slow.fetch_update(Relaxed, Relaxed, |slow| slow.checked_sub(1));
+    }
+
+    /// Notes that it kept somebody waiting: it is asked after the others for the next megabytes it delivers.
+    pub(crate) fn stalled(&self) {
+        const SLOW_STEP: u64 = 64;
+        const SLOW_MAX: u64 = 8 * SLOW_STEP;
+        let _ = self.slow.fetch_update(Relaxed, Relaxed, |slow| Some((slow + SLOW_STEP).min(SLOW_MAX)));
+    }
+
+    /// Whom to ask first: the smaller the sooner.
+    pub(crate) fn rank(&self) -> (u64, std::cmp::Reverse<u64>) {
+        (self.slow.load(Relaxed).div_ceil(64), std::cmp::Reverse(self.groups_verified.load(Relaxed)))
+    }
+}
+
+/// What all neighbours together did since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Object bytes they gave us, verified.
+    pub received_bytes: u64,
+    /// Object bytes we gave them.
+    pub sent_bytes: u64,
+    /// Groups of theirs that were verified.
+    pub groups_verified: u64,
+    /// Slices of theirs that did not match their object.
+    pub verify_failures: u64,
+    /// Strikes dealt out, quarantines included.
+    pub strikes: u64,
+    /// Sessions with boxes of role "mine" now.
+    pub sessions_mine: u64,
+    /// Sessions with boxes of role "neighbour" now; none in this build.
+    pub sessions_neighbour: u64,
+}
+
+/// The counts of all neighbours.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    by_id: Mutex<HashMap<NodeId, Arc<Tally>>>,
+    /// Of boxes that were unpaired since.
+    gone: Tally,
+}
+
+impl Tallies {
+    /// The counts of one neighbour. Only asked for paired boxes, so the map stays as small as their list.
+    pub(crate) fn of(&self, id: NodeId) -> Arc<Tally> {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(by_id.len() <= PAIRED_MAX, "only paired boxes are counted");
+        Arc::clone(by_id.entry(id).or_default())
+    }
+
+    /// Keeps the sums of a box that is no longer paired.
+    pub(crate) fn retire(&self, id: &NodeId) {
+        let tally = self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let Some(tally) = tally else { return };
+        for (sum, part) in self.gone.counts().into_iter().zip(tally.counts()) {
+            sum.fetch_add(part.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// The sums, without the sessions.
+    pub(crate) fn totals(&self) -> Totals {
+        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = [0; 5];
+        for tally in by_id.values().map(Arc::as_ref).chain([&self.gone]) {
+            for (sum, part) in sums.iter_mut().zip(tally.counts()) {
+                *sum += part.load(Relaxed);
+            }
+        }
+        let [received_bytes, sent_bytes, groups_verified, verify_failures, strikes] = sums;
+        Totals { received_bytes, sent_bytes, groups_verified, verify_failures, strikes, ..Totals::default() }
+    }
+}
+
+impl Tally {
+    fn counts(&self) -> [&AtomicU64; 5] {
+        [&self.received_bytes, &self.sent_bytes, &self.groups_verified, &self.verify_failures, &self.strikes]
+    }
+}
