@@ -10,17 +10,29 @@ use kith_model::representation::{Head, StrongValidator};
 
 use crate::source::{ByteStream, Source};
 
-/// A request to an origin. Always GET: a HEAD of a client is answered from what a GET would store.
+/// A request to an origin.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// What is asked for.
     pub target: Target,
+    /// Whether its content is wanted.
+    pub verb: Verb,
     /// End-to-end request fields to pass on, conditional ones included; `Range` and `If-Range` are never among them.
     pub headers: HeaderMap,
     /// Ask for a part only.
     pub part: Option<Part>,
     /// Whether redirects are followed here or handed to the client.
     pub redirects: Redirects,
+}
+
+/// What is wanted of a target (RFC 9110 sections 9.3.1 and 9.3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verb {
+    /// Head and content.
+    #[default]
+    Get,
+    /// The head alone: its answer passes through and is never stored.
+    Head,
 }
 
 /// A part of a representation: `Range: bytes=start-` or `bytes=start-(end-1)`.

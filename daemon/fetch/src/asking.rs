@@ -15,7 +15,7 @@ use kith_model::representation::{Head, Representation, StrongValidator};
 use kith_store::{CreateError, Draft, Writer};
 use tracing::{debug, warn};
 
-use crate::ask::{Answer, AskError, Part, Question};
+use crate::ask::{Answer, AskError, Part, Question, Verb};
 use crate::assemble;
 use crate::audience::Audience;
 use crate::fetcher::{Fetcher, Outcome, Shared, as_whole, group_floor, unix_now};
@@ -73,11 +73,17 @@ impl Asking<'_> {
             }
         }
         let part = match unfinished {
-            _ if self.wish.stored.is_some() => None,
+            _ if self.wish.stored.is_some() || self.wish.verb == Verb::Head => None,
             Some(part) => self.rest_of(part),
             None => self.window(),
         };
-        Question { target: self.wish.target.clone(), headers, part, redirects: self.wish.redirects }
+        Question {
+            target: self.wish.target.clone(),
+            verb: self.wish.verb,
+            headers,
+            part,
+            redirects: self.wish.redirects,
+        }
     }
 
     /// What a resumed fetch asks for: from the first group that is wanted and not here.
@@ -125,7 +131,8 @@ impl Asking<'_> {
         {
             return (Err(FetchError::Unsatisfiable { length }), Outcome::Alone);
         }
-        let Some(draft) = self.draft(&answer) else {
+        let draft = if self.wish.verb == Verb::Get { self.draft(&answer) } else { None };
+        let Some(draft) = draft else {
             return passed(answer, Passing::NotStorable);
         };
         match self.writer(&draft, unfinished).await {
@@ -144,6 +151,11 @@ impl Asking<'_> {
     ) -> (Result<Fetched, FetchError>, Outcome) {
         let head = freshness::renewed(&stored.head, confirmed);
         let renewed = Representation { head, ..stored.clone() };
+        // A confirmation may take the permission to store back (RFC 9111 section 4.3.4): this client is the last.
+        if freshness::storable(&self.wish.headers, &renewed.head).is_err() {
+            self.withdrawn(stored).await;
+            return (Ok(Fetched::Renewed(renewed)), Outcome::Alone);
+        }
         // What was confirmed is served also when the shelf cannot note that it was.
         if let Err(error) = self.fetcher.inner.store.refresh(renewed.clone()).await {
             debug!(%error, "a confirmation could not be noted");
@@ -263,6 +275,7 @@ impl Fetcher {
     async fn touch_now(&self, stored: Representation, headers: HeaderMap) {
         let wish = Wish {
             target: stored.key.target.clone(),
+            verb: Verb::Get,
             headers,
             range: None,
             stored: Some(stored.clone()),

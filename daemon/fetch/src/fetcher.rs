@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ask::{AskError, Origin};
+use crate::ask::{AskError, Origin, Verb};
 use crate::asking::Asking;
 use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
@@ -150,6 +150,9 @@ impl Fetcher {
             && let Some(job) = self.joinable(&wish)
         {
             return self.join(&job, wish.range);
+        }
+        if wish.verb == Verb::Head {
+            return self.ask_alone(wish).await;
         }
         match self.begin(&wish) {
             Begun::First(asking) => asking.await.unwrap_or(Err(FetchError::Stopping)),

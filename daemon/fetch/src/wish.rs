@@ -5,7 +5,7 @@ use kith_model::key::Target;
 use kith_model::range::ByteRange;
 use kith_model::representation::{Head, Representation};
 
-use crate::ask::{Answer, Redirects};
+use crate::ask::{Answer, Redirects, Verb};
 use crate::reader::Reader;
 
 /// What a client wants that the shelf alone cannot answer.
@@ -13,6 +13,8 @@ use crate::reader::Reader;
 pub struct Wish {
     /// The URL.
     pub target: Target,
+    /// Whether the content is wanted.
+    pub verb: Verb,
     /// End-to-end request fields to pass to the origin. Conditional and range fields are not among them.
     pub headers: HeaderMap,
     /// Which bytes the client waits for; the whole when absent.

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use kith_fetch::ask::{Answer, AskError, Origin, Part, Question, Redirects};
+use kith_fetch::ask::{Answer, AskError, Origin, Part, Question, Redirects, Verb};
 use kith_fetch::assemble;
 use kith_fetch::fetcher::{Config, Fetcher};
 use kith_fetch::reader::Reader;
@@ -343,6 +343,7 @@ fn target() -> Target {
 fn wish(range: Option<ByteWish>) -> Wish {
     Wish {
         target: target(),
+        verb: Verb::Get,
         headers: HeaderMap::new(),
         range,
         stored: None,

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use kith_fetch::ask::{Answer, AskError, Redirects};
+use kith_fetch::ask::{self, Answer, AskError, Redirects};
 use kith_fetch::fetcher::Fetcher;
 use kith_fetch::reader::Reader;
 use kith_fetch::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
@@ -249,6 +249,10 @@ impl Errand<'_> {
     fn wish(&self, stored: Option<Representation>, range: Option<ByteWish>) -> Wish {
         Wish {
             target: self.target.clone(),
+            verb: match self.demand.verb {
+                Verb::Get => ask::Verb::Get,
+                Verb::Head => ask::Verb::Head,
+            },
             headers: self.demand.headers.clone(),
             range,
             stored,
@@ -308,8 +312,10 @@ impl Errand<'_> {
         if status.is_success() && self.demand.conditions.judge(&answer.head.headers) == Verdict::NotModified {
             return Ok((respond::not_modified(fields(answer.head.headers)), Outcome::Passed));
         }
-        let sent =
-            answer.length.or(answer.end).map(|end| answer.end.unwrap_or(end).saturating_sub(answer.start));
+        let carried =
+            || answer.length.or(answer.end).map(|end| answer.end.unwrap_or(end).saturating_sub(answer.start));
+        // The answer to a HEAD carries nothing and tells the length all the same.
+        let sent = if verb == Verb::Head { answer.length } else { carried() };
         if status != StatusCode::PARTIAL_CONTENT {
             let body = Body::passing(answer.body, 0, sent);
             return Ok((

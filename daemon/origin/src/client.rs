@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioTimer;
-use kith_fetch::ask::{AskError, Part};
+use kith_fetch::ask::{AskError, Part, Verb};
 use kith_model::key::Target;
 use kith_model::limits::{
     ORIGIN_CONNECT_TIMEOUT, ORIGIN_CONNECTION_WINDOW_BYTES, ORIGIN_FIRST_BYTE_TIMEOUT, ORIGIN_IDLE_TIMEOUT,
@@ -64,6 +64,7 @@ pub(crate) enum Way {
 /// One request to one target.
 pub(crate) struct Call<'a> {
     pub(crate) target: &'a Target,
+    pub(crate) verb: Verb,
     /// Complete but for the range.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) part: Option<&'a Part>,
@@ -124,7 +125,7 @@ impl Client {
         if let Some(part) = call.part {
             request::ask_for(part, &mut headers);
         }
-        let asked = Asked::new(call.part.cloned(), &headers);
+        let asked = Asked::new(call.verb, call.part.cloned(), &headers);
         let requested_at = now();
         let response = self.send(&call, headers).await?;
         let (head, incoming) = response.into_parts();
@@ -163,6 +164,9 @@ impl Client {
             .ok_or_else(|| AskError::Nonsense(call.target.authority(), "its name is no host of HTTP"))?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
+        if call.verb == Verb::Head {
+            *request.method_mut() = Method::HEAD;
+        }
         *request.headers_mut() = headers;
         let pool = match call.way {
             Way::Shared => &self.shared,

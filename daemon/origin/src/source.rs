@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
-use kith_fetch::ask::{AskError, Part, Redirects};
+use kith_fetch::ask::{AskError, Part, Redirects, Verb};
 use kith_fetch::assemble::lane;
 use kith_fetch::source::{Abilities, ByteStream, Fault, Lane, Source, SourceError, SourceKind};
 use kith_model::key::Target;
@@ -138,7 +138,8 @@ impl Version {
         let part = Part { start: range.start(), end: Some(range.end()), of: Some(self.validator.clone()) };
         // An origin that ignores ranges is not asked for any.
         let part = self.ranges.load(Ordering::Relaxed).then_some(&part);
-        let journey = Journey { target, headers, part, redirects: Redirects::Follow, way: Way::Own };
+        let journey =
+            Journey { target, verb: Verb::Get, headers, part, redirects: Redirects::Follow, way: Way::Own };
         self.shared.travel(journey, place).await.map_err(|error| match error {
             AskError::Nonsense(..) => SourceError::Nonsense(error.into()),
             error => SourceError::BrokeOff(error.into()),

@@ -12,7 +12,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 use http::{HeaderMap, StatusCode, Version};
-use kith_fetch::ask::Part;
+use kith_fetch::ask::{Part, Verb};
 use kith_model::limits::{RESPONSE_HEADERS_BYTES_MAX, RESPONSE_HEADERS_COUNT_MAX};
 
 /// Fields for one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
@@ -60,14 +60,15 @@ pub(crate) struct Framing {
 /// What was asked, as far as it decides which answers make sense.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) verb: Verb,
     pub(crate) part: Option<Part>,
     pub(crate) conditional: bool,
 }
 
 impl Asked {
-    pub(crate) fn new(part: Option<Part>, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(verb: Verb, part: Option<Part>, headers: &HeaderMap) -> Self {
         let conditional = headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MODIFIED_SINCE);
-        Self { part, conditional }
+        Self { verb, part, conditional }
     }
 }
 
@@ -86,6 +87,14 @@ pub(crate) fn framing(
         }
         (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => {
             Ok(Framing { start: 0, end: Some(0), length: None, delimited: true })
+        }
+        // Its fields are those of a GET, its content is none (RFC 9110 section 9.3.2).
+        _ if asked.verb == Verb::Head => {
+            let length = match size(version, headers)? {
+                Size::Known(length) => Some(length),
+                Size::Told | Size::Untold => None,
+            };
+            Ok(Framing { start: 0, end: Some(0), length, delimited: true })
         }
         (StatusCode::PARTIAL_CONTENT, None) => Err("a part, though the whole was asked for"),
         (StatusCode::PARTIAL_CONTENT, Some(part)) => partial(part, size(version, headers)?, headers),
@@ -227,11 +236,11 @@ mod tests {
     }
 
     fn whole() -> Asked {
-        Asked { part: None, conditional: false }
+        Asked { verb: Verb::Get, part: None, conditional: false }
     }
 
     fn part(start: u64, end: Option<u64>) -> Asked {
-        Asked { part: Some(Part { start, end, of: None }), conditional: false }
+        Asked { verb: Verb::Get, part: Some(Part { start, end, of: None }), conditional: false }
     }
 
     fn check(asked: &Asked, status: u16, fields: &[(&'static str, &str)]) -> Result<Framing, &'static str> {
@@ -278,7 +287,7 @@ mod tests {
         ] {
             assert!(check(&asked, status, fields).is_err(), "{status}");
         }
-        let asked = Asked::new(None, &headers(&[("if-none-match", "\"a\"")]));
+        let asked = Asked::new(Verb::Get, None, &headers(&[("if-none-match", "\"a\"")]));
         assert!(check(&asked, 304, &[]).is_ok());
     }
 

@@ -8,7 +8,7 @@ use futures_util::stream::StreamExt;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
-use kith_fetch::ask::{Answer, AskError, Hop, Origin, Part, Question, Redirects};
+use kith_fetch::ask::{Answer, AskError, Hop, Origin, Part, Question, Redirects, Verb};
 use kith_model::key::Target;
 use kith_model::limits::REDIRECTS_MAX;
 use kith_model::representation::Head;
@@ -70,6 +70,7 @@ pub(crate) struct Shared {
 /// What is asked for, wherever it leads.
 pub(crate) struct Journey<'a> {
     pub(crate) target: &'a Target,
+    pub(crate) verb: Verb,
     /// Complete but for the range.
     pub(crate) headers: HeaderMap,
     pub(crate) part: Option<&'a Part>,
@@ -121,6 +122,7 @@ async fn answer(shared: Arc<Shared>, question: Question) -> Result<Answer, AskEr
     let place = shared.client.place(&question.target);
     let journey = Journey {
         target: &question.target,
+        verb: question.verb,
         headers: headers.clone(),
         part: question.part.as_ref(),
         redirects: question.redirects,
@@ -136,7 +138,9 @@ async fn answer(shared: Arc<Shared>, question: Question) -> Result<Answer, AskEr
     {
         return Err(AskError::Nonsense(target.authority(), "a part of another version than was asked for"));
     }
-    let source = WebSource::further(&shared, &question.target, headers, &target, &head, framing);
+    let source = (question.verb == Verb::Get)
+        .then(|| WebSource::further(&shared, &question.target, headers, &target, &head, framing));
+    let source = source.flatten();
     Ok(Answer {
         ladder: ladder(&hops, &target, &head),
         hops,
@@ -166,14 +170,14 @@ impl Shared {
     /// # Cancel safety
     /// Dropping the future drops the exchange that is going on.
     pub(crate) async fn travel(&self, journey: Journey<'_>, place: Place) -> Result<Arrival, AskError> {
-        let Journey { target: first, mut headers, part, redirects, way } = journey;
+        let Journey { target: first, verb, mut headers, part, redirects, way } = journey;
         let mut target = first.clone();
         let mut place = Some(place);
         let mut hops = Vec::new();
         let mut seen = HashSet::from([target.clone()]);
         loop {
             let at = place.take().unwrap_or_else(|| self.client.place(&target));
-            let call = Call { target: &target, headers: &headers, part, way };
+            let call = Call { target: &target, verb, headers: &headers, part, way };
             let exchange = self.client.exchange(call, at).await?;
             let next = match redirects {
                 Redirects::Follow => redirect(&target, &exchange)?,

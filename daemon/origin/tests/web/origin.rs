@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
-use kith_fetch::ask::{Answer, AskError, Origin as _, Part, Question, Redirects};
+use kith_fetch::ask::{Answer, AskError, Origin as _, Part, Question, Redirects, Verb};
 use kith_fetch::source::SourceError;
 use kith_model::key::Target;
 use kith_origin::web::{Config, Web};
@@ -204,6 +204,7 @@ pub(crate) fn room_with(config: Config) -> Web {
 
 pub(crate) fn question(url: &str) -> Question {
     Question {
+        verb: Verb::Get,
         target: Target::parse(url).expect(url),
         headers: HeaderMap::new(),
         part: None,

@@ -9,7 +9,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyDataStream, BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use kith_fetch::ask::{AskError, Origin, Part, Question, Redirects};
+use kith_fetch::ask::{AskError, Origin, Part, Question, Redirects, Verb};
 use kith_model::representation::StrongValidator;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -203,7 +203,7 @@ async fn ask_origin(
     let agent = concat!("kith/", env!("CARGO_PKG_VERSION"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    let question = Question { target: target.clone(), headers, part, redirects: Redirects::Follow };
+    let question = Question { target: target.clone(), verb: Verb::Get, headers, part, redirects: Redirects::Follow };
     let answer = origin.ask(question).await.map_err(|error| unasked(&error))?;
     let status = answer.head.status;
     if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
