@@ -5,7 +5,7 @@
 
 pub mod cli;
 pub mod config;
-mod gate;
+mod doors;
 mod listen;
 pub mod machine;
 mod neighbourhood;

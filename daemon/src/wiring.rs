@@ -4,7 +4,7 @@
 //! know each other meet.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use kith_admin::house::{Admin, Facts, Metrics, Parts};
 use kith_admin::serve;
 use kith_fetch::ask::Origin;
 use kith_fetch::fetcher::{self, Fetcher};
+use kith_gateway::{Gateway, Touch};
 use kith_model::limits::{Limits, Profile};
 use kith_model::time::UnixMillis;
 use kith_origin::resolve::Resolver;
 use kith_origin::web::{self, Web};
 use kith_store::{OpenError, Store};
 use ring::rand::SecureRandom;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +30,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::config::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::config::units::ByteSize;
-use crate::gate::HouseGate;
+use crate::doors::{Counted, SameGate};
 use crate::neighbourhood::NoNeighbourhood;
 use crate::welcome::Welcome;
 use crate::{listen, machine};
@@ -37,21 +38,16 @@ use crate::{listen, machine};
 /// Size of the shelf when the size of its disk is unknown.
 const SHELF_BYTES_UNKNOWN: u64 = 1024 * 1024 * 1024;
 
-struct NoClients;
-impl kith_admin::house::ClientDoor for NoClients {
-    fn requests(&self) -> Vec<(String, u64)> {
-        Vec::new()
-    }
-}
-
 /// A running box.
 pub(crate) struct House {
     welcome: String,
     store: Store,
     web: Web,
     fetcher: Fetcher,
+    gateway: Gateway,
     admin: Admin,
-    connections: TaskTracker,
+    /// The admin room's.
+    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -61,11 +57,9 @@ impl House {
     /// # Cancel safety
     /// Dropping the future stops the start; the shelf is left as after a crash.
     pub(crate) async fn open(loaded: &Loaded) -> Result<House, Failure> {
-        let started = Instant::now();
         let settings = &loaded.settings;
         let profile = profile(settings.profile);
         let limits = profile.limits();
-        let name = box_name(settings);
         prepare(loaded.data_dir())?;
         let clients = listen::tcp("clients.listen", &settings.clients.listen)?;
         let admin_ports = listen::tcp("admin.listen", &settings.admin.listen)?;
@@ -75,45 +69,33 @@ impl House {
         let config = fetcher::Config { neighbour_bytes_min: settings.neighbours.min_object.0 };
         let fetcher = Fetcher::new(store.clone(), Arc::new(web.clone()), Vec::new(), config);
         let facts = Facts {
-            name,
+            name: box_name(settings),
             node_id: String::new(),
             key_words: String::new(),
             version: env!("CARGO_PKG_VERSION"),
             profile: profile.as_str(),
-            started,
+            started: Instant::now(),
             clients: addresses(&clients),
             admin: addresses(&admin_ports),
             neighbours: Vec::new(),
             metrics: if settings.metrics.prometheus { Metrics::Shown } else { Metrics::Hidden },
         };
         let welcome = Welcome { facts: &facts, data_dir: loaded.data_dir() }.to_string();
+        let door = gateway_config(settings, &facts, &limits);
+        let gate = gate(&door, &facts);
+        let gateway = Gateway::start(door, clients, fetcher.clone())
+            .map_err(|error| Failure::new(Exit::General, format!("clients.listen: {error}")))?;
         let admin = Admin::new(Parts {
-            gate: Arc::new(gate(settings, &facts.name)),
             facts,
             store: store.clone(),
             fetcher: fetcher.clone(),
             neighbourhood: Arc::new(NoNeighbourhood),
-            clients: Arc::new(NoClients),
+            clients: Arc::new(Counted(Arc::clone(gateway.counters()))),
+            gate: Arc::new(gate),
         });
-        let house = House {
-            welcome,
-            store,
-            web,
-            fetcher,
-            admin,
-            connections: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        house.open_doors(clients, admin_ports, control);
-        Ok(house)
-    }
-
-    fn open_doors(&self, _clients: Vec<TcpListener>, admin_ports: Vec<TcpListener>, control: UnixListener) {
-        let (tasks, stop) = (&self.connections, &self.stop);
-        for port in admin_ports {
-            tasks.spawn(serve::port(self.admin.clone(), port, tasks.clone(), stop.clone()));
-        }
-        tasks.spawn(serve::control(self.admin.clone(), control, tasks.clone(), stop.clone()));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        open_admin(&admin, admin_ports, control, &tasks, &stop)?;
+        Ok(House { welcome, store, web, fetcher, gateway, admin, tasks, stop })
     }
 
     /// What the user is told at the start.
@@ -128,15 +110,34 @@ impl House {
     pub(crate) async fn close(self, grace: Duration) {
         self.stop.cancel();
         self.admin.close();
-        self.connections.close();
-        if tokio::time::timeout(grace, self.connections.wait()).await.is_err() {
-            tracing::info!(connections = self.connections.len(), "the grace period is over");
+        self.tasks.close();
+        let commands = tokio::time::timeout(grace, self.tasks.wait());
+        let ((), ended) = tokio::join!(self.gateway.shutdown(grace), commands);
+        if ended.is_err() {
+            tracing::info!(connections = self.tasks.len(), "commands did not end within the grace period");
         }
         self.fetcher.shutdown().await;
         self.store.close().await;
         // Connections to origins close by themselves; nobody waits for what they still say.
         drop(self.web);
     }
+}
+
+/// Opens the doors of the admin room.
+fn open_admin(
+    admin: &Admin,
+    ports: Vec<TcpListener>,
+    control: UnixListener,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    for port in ports {
+        let port = tokio::net::TcpListener::from_std(port)
+            .map_err(|error| Failure::new(Exit::General, format!("admin.listen: {error}")))?;
+        tasks.spawn(serve::port(admin.clone(), port, tasks.clone(), stop.clone()));
+    }
+    tasks.spawn(serve::control(admin.clone(), control, tasks.clone(), stop.clone()));
+    Ok(())
 }
 
 /// The data directory, closed to others.
@@ -222,9 +223,37 @@ fn random_token() -> Result<String, Failure> {
     Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 
-fn gate(settings: &Settings, name: &str) -> HouseGate {
-    let own = [name.to_owned(), machine::host_name()];
-    HouseGate::new(settings.clients.allow.clone(), own.into_iter().chain(settings.clients.hosts.clone()))
+fn gateway_config(settings: &Settings, facts: &Facts, limits: &Limits) -> kith_gateway::Config {
+    let clients = &settings.clients;
+    kith_gateway::Config {
+        name: facts.name.clone(),
+        version: facts.version.to_owned(),
+        node_id: facts.node_id.clone(),
+        hosts: clients.hosts.iter().cloned().chain([machine::host_name()]).collect(),
+        allow: clients.allow.iter().map(allow).collect(),
+        interfaces: clients.interfaces.clone(),
+        connections_max: limits.client_connections_max,
+        connections_per_address_max: limits.client_connections_per_address_max,
+        touch: match settings.origins.touch {
+            settings::Touch::Downloads => Touch::Downloads,
+            settings::Touch::Daily => Touch::Daily,
+            settings::Touch::Rfc9111 => Touch::Rfc9111,
+        },
+    }
+}
+
+/// The same rules for the admin port.
+fn gate(door: &kith_gateway::Config, facts: &Facts) -> SameGate {
+    let ports = facts.admin.iter().map(SocketAddr::port).collect();
+    let (allow, interfaces) = (door.allow.clone(), door.interfaces.clone());
+    SameGate(kith_gateway::House::new(&door.name, &door.hosts, ports, allow, interfaces))
+}
+
+fn allow(allow: &settings::Allow) -> kith_gateway::Allow {
+    match allow {
+        settings::Allow::Lan => kith_gateway::Allow::Lan,
+        settings::Allow::Network(network) => kith_gateway::Allow::Net(*network),
+    }
 }
 
 fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {

@@ -47,10 +47,10 @@ pub enum Metrics {
 
 /// Who may come in, and under which names the box is known. The same rules as those of the client port.
 pub trait Gate: Send + Sync + 'static {
-    /// Whether this source may ask anything.
-    fn admits(&self, source: IpAddr) -> bool;
-    /// Whether the value of a `Host` field names this box.
-    fn answers_to(&self, host: &str) -> bool;
+    /// Whether a client at `peer`, connected to `local`, may ask anything.
+    fn admits(&self, peer: SocketAddr, local: SocketAddr) -> bool;
+    /// Whether a host without its port names this box; `local` is the address the client connected to.
+    fn answers_to(&self, host: &str, local: IpAddr) -> bool;
 }
 
 /// What the door for clients counts.

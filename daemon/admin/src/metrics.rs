@@ -24,7 +24,7 @@ struct Snapshot {
     served_origin: u64,
     served_neighbour: u64,
     fetched_origin: u64,
-    requests: Vec<(String, u64)>,
+    requests: Vec<(&'static str, u64)>,
     neighbours: Vec<(&'static str, u64)>,
     totals: NeighbourTotals,
     store_bytes: u64,
@@ -126,8 +126,6 @@ impl Families<'_> {
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut all = Families(encoder);
-        let requests: Vec<_> =
-            self.requests.iter().map(|(result, count)| (result.as_str(), *count)).collect();
         let served = [
             ("store", self.served_store),
             ("origin", self.served_origin),
@@ -138,7 +136,7 @@ impl Collector for Snapshot {
         let NeighbourTotals { received_bytes, sent_bytes, strikes, connections } = self.totals;
         all.counters("kith_bytes_served", "Bytes given to clients, by source", "source", &served)?;
         all.counter("kith_origin_bytes", "Body bytes that origins delivered", self.fetched_origin)?;
-        all.counters("kith_requests", "Requests of clients, by result", "result", &requests)?;
+        all.counters("kith_requests", "Requests of clients, by result", "result", &self.requests)?;
         all.gauges("kith_neighbours", "Paired boxes, by role", "role", &self.neighbours)?;
         let transfers = directions(received_bytes, sent_bytes);
         all.counters("kith_neighbour_bytes", "Body bytes between boxes", "direction", &transfers)?;
@@ -170,7 +168,7 @@ mod tests {
             served_origin: 2,
             served_neighbour: 3,
             fetched_origin: 4,
-            requests: vec![("hit".into(), 5)],
+            requests: vec![("hit", 5)],
             neighbours: vec![("mine", 6), ("neighbour", 0)],
             totals: NeighbourTotals { received_bytes: 7, sent_bytes: 8, strikes: 9, connections: 10 },
             store_bytes: 11,

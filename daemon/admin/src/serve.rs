@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -52,8 +53,12 @@ pub async fn port(admin: Admin, listener: TcpListener, tasks: TaskTracker, stop:
         };
         match accepted {
             Ok((stream, peer)) => {
-                let source = Some(peer.ip().to_canonical());
-                let visitor = Visitor { admin: admin.clone(), door: Door::Port, source };
+                let Ok(local) = stream.local_addr() else { continue };
+                if !admin.parts().gate.admits(peer, local) {
+                    // Nobody outside of the house learns that there is an admin room.
+                    continue;
+                }
+                let visitor = Visitor { admin: admin.clone(), door: Door::Port, local: Some(local.ip()) };
                 tasks.spawn(connection(visitor, stream, permit, stop.clone()));
             }
             Err(error) => failed_accept(&error).await,
@@ -74,7 +79,7 @@ pub async fn control(admin: Admin, listener: UnixListener, tasks: TaskTracker, s
         };
         match accepted {
             Ok((stream, _)) => {
-                let visitor = Visitor { admin: admin.clone(), door: Door::Control, source: None };
+                let visitor = Visitor { admin: admin.clone(), door: Door::Control, local: None };
                 tasks.spawn(connection(visitor, stream, permit, stop.clone()));
             }
             Err(error) => failed_accept(&error).await,
@@ -99,8 +104,8 @@ async fn failed_accept(error: &std::io::Error) {
 struct Visitor {
     admin: Admin,
     door: Door,
-    /// Absent on the control socket.
-    source: Option<IpAddr>,
+    /// The address it connected to; absent on the control socket.
+    local: Option<IpAddr>,
 }
 
 async fn connection<S>(visitor: Visitor, stream: S, permit: OwnedSemaphorePermit, stop: CancellationToken)
@@ -108,10 +113,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let _permit = permit;
-    if visitor.source.is_some_and(|source| !visitor.admin.parts().gate.admits(source)) {
-        // Nobody outside of the house learns that there is an admin room.
-        return;
-    }
     let service = service_fn(|request| {
         let visitor = visitor.clone();
         async move { Ok::<_, Infallible>(exchange(&visitor, request).await) }
@@ -137,8 +138,8 @@ where
 
 async fn exchange(visitor: &Visitor, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    if visitor.door == Door::Port
-        && let Err(problem) = check_host(visitor, &head.headers)
+    if let Some(local) = visitor.local
+        && let Err(problem) = check_host(visitor, &head.headers, local)
     {
         return closing(problem.response());
     }
@@ -150,13 +151,14 @@ async fn exchange(visitor: &Visitor, request: Request<Incoming>) -> Answer {
 
 /// Only names and addresses of the box: a page of somebody else's name that points here must not read anything
 /// (DNS rebinding).
-fn check_host(visitor: &Visitor, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_host(visitor: &Visitor, headers: &HeaderMap, local: IpAddr) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         let detail = "exactly one Host field is needed";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_host", detail, "send one Host field"));
     };
-    if host.to_str().is_ok_and(|host| visitor.admin.parts().gate.answers_to(host)) {
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    if authority.is_some_and(|authority| visitor.admin.parts().gate.answers_to(authority.host(), local)) {
         return Ok(());
     }
     let fix = "use the box's address, or add the name to clients.hosts";

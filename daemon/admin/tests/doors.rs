@@ -33,11 +33,11 @@ impl Origin for Nowhere {
 struct OpenGate;
 
 impl Gate for OpenGate {
-    fn admits(&self, _source: IpAddr) -> bool {
+    fn admits(&self, _peer: SocketAddr, _local: SocketAddr) -> bool {
         true
     }
 
-    fn answers_to(&self, host: &str) -> bool {
+    fn answers_to(&self, host: &str, _local: IpAddr) -> bool {
         host == "attic"
     }
 }
@@ -45,11 +45,11 @@ impl Gate for OpenGate {
 struct ShutGate;
 
 impl Gate for ShutGate {
-    fn admits(&self, _source: IpAddr) -> bool {
+    fn admits(&self, _peer: SocketAddr, _local: SocketAddr) -> bool {
         false
     }
 
-    fn answers_to(&self, _host: &str) -> bool {
+    fn answers_to(&self, _host: &str, _local: IpAddr) -> bool {
         true
     }
 }
@@ -57,8 +57,8 @@ impl Gate for ShutGate {
 struct Requests;
 
 impl ClientDoor for Requests {
-    fn requests(&self) -> Vec<(String, u64)> {
-        vec![("hit".into(), 3)]
+    fn requests(&self) -> Vec<(&'static str, u64)> {
+        vec![("hit", 3)]
     }
 }
 
@@ -230,6 +230,7 @@ async fn the_status_names_the_box_and_its_ports() {
 async fn a_foreign_name_or_source_gets_nothing() {
     let house = House::open().await;
     assert_eq!(house.on_port("GET /healthz\nHost: evil.example").await.0, 421);
+    assert_eq!(house.on_port("GET /healthz\nHost: attic:8481").await.0, 200);
     assert_eq!(house.on_port("GET /healthz\nHost: attic\nHost: attic").await.0, 400);
     assert_eq!(house.on_port("GET /healthz\nAccept: */*").await.0, 400);
     house.close().await;

@@ -48,9 +48,8 @@ pub(super) async fn run(command: &Get, loaded: &Loaded) -> Result<(), Failure> {
     let arrived = transfer(&route, &address, &target, &mut progress, watch.as_ref()).await;
     progress.clear();
     let Arrived { part, headers, length } = arrived?;
-    if progress.sources() == &Sources::default()
-        && let Some(watch) = &watch
-    {
+    if let Some(watch) = &watch {
+        // While the box checks and files the whole, its job can still be seen.
         progress.look(watch).await;
     }
     check_length(&part, length)?;

@@ -203,7 +203,8 @@ async fn ask_origin(
     let agent = concat!("kith/", env!("CARGO_PKG_VERSION"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    let question = Question { target: target.clone(), verb: Verb::Get, headers, part, redirects: Redirects::Follow };
+    let question =
+        Question { target: target.clone(), verb: Verb::Get, headers, part, redirects: Redirects::Follow };
     let answer = origin.ask(question).await.map_err(|error| unasked(&error))?;
     let status = answer.head.status;
     if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
