@@ -4,16 +4,15 @@
 //! a time, so that the groups of one object are written one after another. Different objects share nothing here.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::Bytes;
+use kith_model::ladder::Digest;
 use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSet, GroupSpan, groups_of};
-use kith_model::representation::ObjectInfo;
-use kith_model::verify::{self, Folded, Provenance, Run};
+use kith_model::verify::{self, Run};
 use tokio::sync::watch;
 
 use crate::cellar::Cellar;
@@ -21,8 +20,10 @@ use crate::digests::Running;
 use crate::draft::{Draft, Visibility};
 use crate::error::WriteError;
 use crate::files::{self, PartFiles};
+use crate::fold::Fold;
 use crate::leaves;
 use crate::parts::Waiting;
+use crate::progress::{Complete, Leave, Progress, bytes_of};
 
 #[derive(Debug)]
 pub(crate) struct Arriving {
@@ -34,49 +35,14 @@ pub(crate) struct Arriving {
     /// The data file as readers see it; set once it was made.
     data: OnceLock<Arc<File>>,
     progress: Mutex<Progress>,
-    disk: Mutex<Option<Disk>>,
+    disk: SharedDisk,
     wake: watch::Sender<()>,
 }
 
-/// What is held, as of now.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) held: GroupSet,
-    /// The held groups that the origin vouched for.
-    pub(crate) origin: GroupSet,
-    pub(crate) visible: GroupSet,
-    /// The length, once somebody told it.
-    pub(crate) length: Option<u64>,
-    /// Where the bytes end as far as a short group shows it.
-    tail: Option<u64>,
-    /// The only group of a small object, instead of files.
-    pub(crate) memory: Option<Bytes>,
-    /// Grows when groups are taken back.
-    pub(crate) epoch: u64,
-    pub(crate) end: Option<End>,
-    /// What this part adds to the sums.
-    held_bytes: u64,
-    outstanding_bytes: u64,
-}
-
-/// How it ended.
-#[derive(Clone, Debug)]
-pub(crate) enum End {
-    /// It is stored.
-    Complete(Arc<Complete>),
-    /// It will not be.
-    Gone,
-}
-
-/// A stored object as the readers of the arriving one see it.
-#[derive(Debug)]
-pub(crate) struct Complete {
-    pub(crate) info: ObjectInfo,
-    pub(crate) outboard: Option<File>,
-}
+type SharedDisk = Arc<Mutex<Option<Disk>>>;
 
 /// What only the thread that writes touches.
-struct Disk {
+pub(crate) struct Disk {
     data: Arc<File>,
     leaves: File,
     digests: Running,
@@ -91,9 +57,7 @@ impl std::fmt::Debug for Disk {
 /// A whole that was checked and waits to be filed.
 pub(crate) struct Whole {
     pub(crate) id: ObjectId,
-    pub(crate) digests: Vec<kith_model::ladder::Digest>,
-    /// Present for an object of two groups or more.
-    pub(crate) outboard: Option<Vec<u8>>,
+    pub(crate) digests: Vec<Digest>,
     /// Present for an object that is kept in its record.
     pub(crate) inline: Option<Vec<u8>>,
 }
@@ -119,22 +83,7 @@ impl Arriving {
         files: PartFiles,
         held: GroupSet,
     ) -> Arc<Self> {
-        let length = draft.length;
-        let held_bytes = length.map_or(0, |length| bytes_of(&held, length));
-        let outstanding_bytes = length.unwrap_or(0).saturating_sub(held_bytes);
-        let mut sums = cellar.sums();
-        sums.partial_bytes += held_bytes;
-        sums.outstanding_bytes += outstanding_bytes;
-        drop(sums);
-        let progress = Progress {
-            origin: held.clone(),
-            visible: held.clone(),
-            held,
-            length,
-            held_bytes,
-            outstanding_bytes,
-            ..Progress::default()
-        };
+        let progress = Progress::new(&cellar, draft.length, held);
         Arc::new(Self {
             cellar,
             draft,
@@ -142,7 +91,7 @@ impl Arriving {
             files,
             data: OnceLock::new(),
             progress: Mutex::new(progress),
-            disk: Mutex::default(),
+            disk: SharedDisk::default(),
             wake: watch::Sender::new(()),
         })
     }
@@ -225,10 +174,10 @@ impl Arriving {
     pub(crate) fn write_files(&self, run: &Run, visibility: Visibility) -> Result<(), WriteError> {
         let mut disk = self.disk();
         let missing = {
-            let progress = self.progress();
+            let mut progress = self.progress();
             progress.check_open()?;
             progress.check_fit(run)?;
-            progress.missing(run)
+            progress.missing(&self.cellar, run)
         };
         if disk.is_none() {
             self.open_disk(&mut disk, files::create_new)?;
@@ -266,18 +215,17 @@ impl Arriving {
     /// Takes back what the origin did not vouch for. Blocks.
     pub(crate) fn retract(&self) -> GroupSet {
         let mut disk = self.disk();
-        let mut progress = self.progress();
-        let mut dropped = progress.held.clone();
-        progress.origin.spans().to_vec().into_iter().for_each(|span| dropped.remove(span));
-        if !dropped.is_empty() {
-            progress.retract(&self.cellar);
-        }
-        let left = progress.held.clone();
-        drop(progress);
-        if let Some(disk) = disk.as_mut() {
-            let first =
-                dropped.spans().first().map_or(u64::MAX, |span| span.start().saturating_mul(GROUP_BYTES));
-            if disk.digests.at() > first {
+        let (dropped, left) = {
+            let mut progress = self.progress();
+            // What has ended may be in the hands of the next writer already.
+            if progress.end.is_some() {
+                return GroupSet::new();
+            }
+            let dropped = progress.take_back(&self.cellar);
+            (dropped, progress.held.clone())
+        };
+        if let (Some(disk), Some(first)) = (disk.as_mut(), dropped.spans().first()) {
+            if disk.digests.at() > first.start().saturating_mul(GROUP_BYTES) {
                 disk.digests = Running::new(&self.draft.ladder);
             }
             for span in dropped.spans() {
@@ -294,37 +242,44 @@ impl Arriving {
     /// Checks that all bytes are there and what object they are. Blocks.
     pub(crate) fn fold(&self, length: u64) -> Result<Whole, NotWhole> {
         let mut disk = self.disk();
-        let memory = self.progress().whole(length)?;
+        let memory = {
+            let progress = self.progress();
+            if !progress.is_whole(length) {
+                return Err(NotWhole::Incomplete);
+            }
+            progress.memory.clone()
+        };
         let Some(disk) = disk.as_mut() else {
             let body = memory.unwrap_or_default().to_vec();
             let mut running = Running::new(&self.draft.ladder);
             running.update(&body);
-            let digests = running.digests();
-            return Ok(Whole { id: ObjectId::of(&body), digests, outboard: None, inline: Some(body) });
+            return Ok(Whole { id: ObjectId::of(&body), digests: running.digests(), inline: Some(body) });
         };
         disk.catch_up(length, u64::MAX)?;
         let digests = disk.digests.digests();
-        let groups = groups_of(length);
-        if groups < 2 {
+        if groups_of(length) < 2 {
             let body = read_exact(&disk.data, 0, length)?;
             let id = ObjectId::of(&body);
-            let inline = (length < limits::INLINE_BYTES_LIMIT).then_some(body);
-            return Ok(Whole { id, digests, outboard: None, inline });
+            return Ok(Whole { id, digests, inline: (length < limits::INLINE_BYTES_LIMIT).then_some(body) });
         }
-        let leaves = leaves::read_all(&disk.leaves, groups)?.ok_or(NotWhole::Incomplete)?;
-        let Folded { id, outboard } = verify::fold(&leaves).ok_or(NotWhole::Incomplete)?;
-        Ok(Whole { id, digests, outboard: Some(outboard), inline: None })
+        let (id, _) = disk.fold(groups_of(length), io::sink())?.ok_or(NotWhole::Incomplete)?;
+        Ok(Whole { id, digests, inline: None })
     }
 
-    /// Waits until the bytes are on the disk, and the outboard with them. Blocks.
-    pub(crate) fn sync(&self, outboard: Option<&[u8]>) -> io::Result<()> {
-        if let Some(data) = self.data() {
-            data.sync_data()?;
+    /// Waits until the bytes of an object that was folded are on the disk, and its outboard with them. Blocks.
+    pub(crate) fn sync(&self, id: ObjectId, length: u64) -> io::Result<()> {
+        let disk = self.disk();
+        let Some(disk) = disk.as_ref() else { return Ok(()) };
+        disk.data.sync_data()?;
+        if groups_of(length) < 2 {
+            return Ok(());
         }
-        if let Some(outboard) = outboard {
-            files::write_synced(&self.files.outboard(), outboard)?;
-            self.cellar.sums().written_bytes += outboard.len() as u64;
+        let outboard = BufWriter::new(File::create(self.files.outboard())?);
+        match disk.fold(groups_of(length), outboard)? {
+            Some((folded, outboard)) if folded == id => outboard.into_inner()?.sync_data()?,
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the leaves changed under our feet")),
         }
+        self.cellar.sums().written_bytes += verify::outboard_len(length);
         Ok(())
     }
 
@@ -343,59 +298,56 @@ impl Arriving {
         self.progress().leave_sums(&self.cellar);
     }
 
-    /// The object is stored.
+    /// The object is whole and will not change.
     pub(crate) fn complete(&self, complete: Complete) {
-        let length = complete.info.length;
-        let mut progress = self.progress();
-        progress.leave_sums(&self.cellar);
-        progress.length = Some(length);
-        progress.visible = GroupSet::of(GroupSpan::whole(length));
-        progress.end = Some(End::Complete(Arc::new(complete)));
-        drop(progress);
+        self.progress().complete(&self.cellar, complete);
         self.cellar.parts().end(&self.draft.key, self.number);
         self.wake();
     }
 
     /// The part is thrown away. Blocks as long as the disk takes to forget it.
     pub(crate) fn discard(&self) {
-        if self.let_go() {
+        // A write that is under way comes first: it must not make files anew.
+        let disk = self.disk();
+        if self.give_up() {
             self.cellar.parts().end(&self.draft.key, self.number);
             self.files.remove();
         }
+        drop(disk);
     }
 
-    /// The part was never begun: its files are somebody else's.
-    pub(crate) fn forsake(&self) {
-        self.let_go();
+    /// Deletes the files of a part that has ended. Blocks.
+    pub(crate) fn clear(&self) {
+        let disk = self.disk();
+        self.files.remove();
+        drop(disk);
     }
 
-    /// Takes it from its readers. Whether it was still arriving.
-    fn let_go(&self) -> bool {
-        let mut progress = self.progress();
-        if progress.end.is_some() {
+    /// Takes it from its readers, but leaves its files. Whether it was still arriving.
+    pub(crate) fn give_up(&self) -> bool {
+        let gave_up = self.progress().give_up(&self.cellar);
+        if gave_up {
+            self.wake();
+        }
+        gave_up
+    }
+
+    /// The writer lets go: the part waits to be resumed when that is possible. Whether its files are to be deleted
+    /// instead.
+    pub(crate) fn park(&self) -> bool {
+        let origin = self.progress().origin.clone();
+        if self.progress().leave_to_readers(&self.cellar) != Leave::Left {
             return false;
         }
-        progress.end = Some(End::Gone);
-        progress.leave_sums(&self.cellar);
-        drop(progress);
         self.wake();
-        true
-    }
-
-    /// The writer lets go: the part waits to be resumed when that is possible. Otherwise its files are handed back
-    /// to be deleted.
-    pub(crate) fn park(&self) -> Option<PartFiles> {
-        let origin = self.progress().origin.clone();
-        if !self.let_go() {
-            return None;
-        }
-        let (Some(length), true) = (self.draft.length, self.draft.validator.is_some()) else {
+        let resumable = self.draft.validator.is_some() && !origin.is_empty() && self.has_files();
+        let Some(length) = self.draft.length.filter(|_| resumable) else {
             self.cellar.parts().end(&self.draft.key, self.number);
-            return Some(self.files.clone());
+            return true;
         };
-        if origin.is_empty() || !self.has_files() {
-            self.cellar.parts().end(&self.draft.key, self.number);
-            return Some(self.files.clone());
+        // Closes the files, unless a write is under way: then whoever resumes waits for it.
+        if let Ok(mut disk) = self.disk.try_lock() {
+            disk.take();
         }
         let bytes = bytes_of(&origin, length);
         let waiting = Waiting {
@@ -403,145 +355,39 @@ impl Arriving {
             files: self.files.clone(),
             bytes,
             touched_at: self.cellar.clock.now(),
-            seen: Some(origin),
+            seen: Some(Seen { groups: origin, disk: Arc::clone(&self.disk) }),
         };
         self.cellar.sums().partial_bytes += bytes;
-        let refused = self.cellar.parts().wait(&self.draft.key, self.number, waiting)?;
-        self.cellar.sums().partial_bytes -= bytes;
-        Some(refused.files)
+        let refused = self.cellar.parts().wait(&self.draft.key, self.number, waiting).is_some();
+        if refused {
+            self.cellar.sums().partial_bytes -= bytes;
+        }
+        refused
     }
 }
 
-impl Progress {
-    fn check_open(&self) -> Result<(), WriteError> {
-        if self.end.is_some() { Err(WriteError::Ended) } else { Ok(()) }
-    }
+/// What this process saw of a part that waits.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) groups: GroupSet,
+    disk: SharedDisk,
+}
 
-    /// Whether a run ends where it may: at a group's edge or at the object's end.
-    fn check_fit(&self, run: &Run) -> Result<(), WriteError> {
-        let end = run.first().offset().saturating_add(run.bytes().len() as u64);
-        let short = !(run.bytes().len() as u64).is_multiple_of(GROUP_BYTES);
-        let fits = match self.length.or(self.tail) {
-            Some(length) => end <= length && (!short || end == length),
-            None => !short || self.held.spans().last().is_none_or(|last| last.end() <= run.span().end()),
-        };
-        if fits { Ok(()) } else { Err(WriteError::Misfit) }
-    }
-
-    /// Whether exactly the bytes `0..length` are held; the body when it is in memory.
-    fn whole(&self, length: u64) -> Result<Option<Bytes>, NotWhole> {
-        let groups_end = self.held.spans().last().map_or(0, |last| last.end());
-        // With a length told, only groups that fit it were taken.
-        let end = self.length.or(self.tail).unwrap_or(groups_end.saturating_mul(GROUP_BYTES));
-        if end != length || !self.held.contains_all(GroupSpan::whole(length)) {
-            return Err(NotWhole::Incomplete);
-        }
-        Ok(self.memory.clone())
-    }
-
-    /// The parts of a run that are to be written.
-    fn missing(&self, run: &Run) -> Vec<GroupSpan> {
-        let mut kept = self.held.within(run.span());
-        if run.provenance() == Provenance::Origin {
-            // What the origin sends takes the place of what nobody has seen yet and it did not vouch for.
-            let doubtful: Vec<u64> = kept
-                .spans()
-                .iter()
-                .flat_map(|span| span.start()..span.end())
-                .filter(|group| self.may_replace(*group, run))
-                .collect();
-            for group in doubtful {
-                kept.remove(GroupSpan::clamped(group, group + 1));
-            }
-        }
-        kept.missing_in(run.span()).collect()
-    }
-
-    fn may_replace(&self, group: u64, run: &Run) -> bool {
-        run.provenance() == Provenance::Origin
-            && !self.visible.contains(group)
-            && !self.origin.contains(group)
-    }
-
-    /// Counts groups as held.
-    fn note(&mut self, cellar: &Cellar, run: &Run, span: GroupSpan) {
-        let fresh: u64 = self.held.missing_in(span).map(GroupSpan::len).sum();
-        self.held.insert(span);
-        match run.provenance() {
-            Provenance::Origin => self.origin.insert(span),
-            Provenance::Tree(_) => {}
-        }
-        let len = run.bytes().len() as u64;
-        if !len.is_multiple_of(GROUP_BYTES) {
-            self.tail = Some(run.first().offset() + len);
-        }
-        let fresh_bytes = if fresh == span.len() { len } else { fresh * GROUP_BYTES };
-        let expected = fresh_bytes.min(self.outstanding_bytes);
-        self.held_bytes += fresh_bytes;
-        self.outstanding_bytes -= expected;
-        let mut sums = cellar.sums();
-        sums.partial_bytes += fresh_bytes;
-        sums.outstanding_bytes -= expected;
-        if self.memory.is_none() {
-            sums.written_bytes += len;
-        }
-    }
-
-    fn show(&mut self, span: GroupSpan, visibility: Visibility) {
-        if visibility == Visibility::Now {
-            for part in self.held.within(span).spans() {
-                self.visible.insert(*part);
-            }
-        }
-    }
-
-    fn retract(&mut self, cellar: &Cellar) {
-        self.epoch += 1;
-        self.held = self.origin.clone();
-        let seen: Vec<GroupSpan> = self.visible.spans().to_vec();
-        self.visible = GroupSet::new();
-        for span in seen {
-            self.held.within(span).spans().iter().for_each(|part| self.visible.insert(*part));
-        }
-        if self.held.is_empty() {
-            self.memory = None;
-        }
-        let tail_held =
-            self.tail.is_some_and(|tail| tail > 0 && self.held.contains((tail - 1) / GROUP_BYTES));
-        if !tail_held {
-            self.tail = None;
-        }
-        let left = bytes_of(&self.held, self.length.or(self.tail).unwrap_or(u64::MAX));
-        let lost = self.held_bytes.saturating_sub(left);
-        self.held_bytes -= lost;
-        let mut sums = cellar.sums();
-        sums.partial_bytes = sums.partial_bytes.saturating_sub(lost);
-        if self.length.is_some() {
-            self.outstanding_bytes += lost;
-            sums.outstanding_bytes += lost;
-        }
-    }
-
-    fn leave_sums(&mut self, cellar: &Cellar) {
-        let mut sums = cellar.sums();
-        sums.partial_bytes = sums.partial_bytes.saturating_sub(std::mem::take(&mut self.held_bytes));
-        sums.outstanding_bytes =
-            sums.outstanding_bytes.saturating_sub(std::mem::take(&mut self.outstanding_bytes));
-    }
-
-    /// How many bytes from the front are held without a gap.
-    fn frontier(&self) -> u64 {
-        let end = self.held.run_from(0).saturating_mul(GROUP_BYTES);
-        end.min(self.length.or(self.tail).unwrap_or(u64::MAX))
-    }
-
-    /// The end of the bytes that may be read, as far as it is known.
-    pub(crate) fn known_end(&self) -> Option<u64> {
-        self.length.or(self.tail)
+impl Seen {
+    /// Waits until the last writer's last write is done. Blocks.
+    pub(crate) fn settle(&self) {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 impl Disk {
+    /// The object of all leaves; nothing when one is missing.
+    fn fold<W: Write>(&self, groups: u64, outboard: W) -> Result<Option<(ObjectId, W)>, io::Error> {
+        let mut fold = Fold::new(outboard);
+        let all_held = leaves::for_each_held(&self.leaves, groups, |leaf| fold.push(leaf))?;
+        if all_held { fold.finish() } else { Ok(None) }
+    }
+
     fn write(&self, part: &Run) -> io::Result<()> {
         self.data.write_all_at(part.bytes(), part.first().offset())?;
         leaves::write(&self.leaves, part.first().0, &leaves::encode(part.leaves(), part.provenance()))
@@ -593,9 +439,4 @@ fn read_exact(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)
-}
-
-/// Bytes of these groups in an object of `length` bytes.
-pub(crate) fn bytes_of(set: &GroupSet, length: u64) -> u64 {
-    set.spans().iter().map(|span| span.bytes(length).len()).sum()
 }

@@ -13,12 +13,13 @@ use kith_model::representation::ObjectInfo;
 use kith_model::verify;
 use rustix::io::ReadWriteFlags;
 
-use crate::arriving::{Arriving, Complete, End};
+use crate::arriving::Arriving;
 use crate::buffers::Buffer;
 use crate::cellar::Cellar;
 use crate::error::{Gone, ReadError};
 use crate::keeper::Order;
 use crate::opened::Opened;
+use crate::progress::{Complete, End};
 
 /// Readable bytes of a complete or arriving object. Goes on working when the object is finished, evicted or purged.
 pub struct Body {

@@ -43,15 +43,22 @@ pub(crate) fn clear(file: &File, span: GroupSpan) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the leaves of all `groups` groups in order. Nothing when one is not held.
-pub(crate) fn read_all(file: &File, groups: u64) -> io::Result<Option<Vec<Leaf>>> {
-    let mut leaves = Vec::with_capacity(usize::try_from(groups).map_err(io::Error::other)?);
+/// Calls back with the leaf of each of the first `groups` groups in order. Whether all of them are held; when one is
+/// not, the calls up to it were for nothing.
+pub(crate) fn for_each_held(
+    file: &File,
+    groups: u64,
+    mut each: impl FnMut(Leaf) -> io::Result<()>,
+) -> io::Result<bool> {
+    let mut held = 0;
     for_each(file, groups, |_, entry| {
-        if entry[0] != NOBODY {
-            leaves.push(leaf_of(entry));
+        if entry[0] == NOBODY {
+            return Ok(());
         }
+        held += 1;
+        each(leaf_of(entry))
     })?;
-    Ok((leaves.len() as u64 == groups).then_some(leaves))
+    Ok(held == groups)
 }
 
 /// The groups that the file says came from the origin, among the first `groups`.
@@ -61,6 +68,7 @@ pub(crate) fn from_origin(file: &File, groups: u64) -> io::Result<GroupSet> {
         if entry[0] == ORIGIN {
             set.insert(GroupSpan::clamped(group, group + 1));
         }
+        Ok(())
     })?;
     Ok(set)
 }
@@ -73,7 +81,7 @@ pub(crate) fn read(file: &File, group: u64) -> io::Result<Leaf> {
 }
 
 /// Calls back with each whole entry of the first `groups`; stops quietly where the file ends.
-fn for_each(file: &File, groups: u64, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
+fn for_each(file: &File, groups: u64, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let groups = groups.min(file.metadata()?.len() / ENTRY_LEN as u64);
     let mut buffer = vec![0; 1024 * ENTRY_LEN];
     let mut group = 0;
@@ -82,7 +90,7 @@ fn for_each(file: &File, groups: u64, mut each: impl FnMut(u64, &[u8])) -> io::R
         let len = usize::try_from(count).map_err(io::Error::other)? * ENTRY_LEN;
         file.read_exact_at(&mut buffer[..len], offset(group))?;
         for (entry, at) in buffer[..len].chunks_exact(ENTRY_LEN).zip(group..) {
-            each(at, entry);
+            each(at, entry)?;
         }
         group += count;
     }

@@ -11,11 +11,12 @@ use kith_model::limits;
 use kith_model::range::{GroupSet, groups_of};
 use kith_model::time::UnixMillis;
 
-use crate::arriving::bytes_of;
+use crate::arriving::Seen;
 use crate::draft::{Draft, Part};
 use crate::error::OpenError;
 use crate::files::{self, PartFiles, Paths};
 use crate::leaves;
+use crate::progress::bytes_of;
 use crate::record::{self, RecordError};
 
 /// All parts, one a key at most. Older writers of the same key go on without being listed here.
@@ -49,7 +50,7 @@ pub(crate) struct Waiting {
     /// When it was written to last.
     pub(crate) touched_at: UnixMillis,
     /// The groups that this process saw arrive; absent for a part from before, whose groups have to be checked.
-    pub(crate) seen: Option<GroupSet>,
+    pub(crate) seen: Option<Seen>,
 }
 
 impl Parts {
@@ -214,7 +215,7 @@ impl Waiting {
     /// The groups that are noted as sent by the origin.
     pub(crate) fn noted(&self) -> GroupSet {
         if let Some(seen) = &self.seen {
-            return seen.clone();
+            return seen.groups.clone();
         }
         let groups = groups_of(self.draft.length.unwrap_or(0));
         File::open(self.files.leaves())

@@ -302,7 +302,7 @@ fn create(cellar: &Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
                 Ok(()) => {}
                 // A name from before the clock went back.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    arriving.forsake();
+                    arriving.give_up();
                     continue;
                 }
                 Err(error) => {
@@ -335,7 +335,10 @@ fn resume(cellar: Arc<Cellar>, number: u64, waiting: Waiting) -> Option<Writer> 
         sums.partial_bytes = sums.partial_bytes.saturating_sub(waiting.bytes);
     }
     let held = match &waiting.seen {
-        Some(seen) => Ok(seen.clone()),
+        Some(seen) => {
+            seen.settle();
+            Ok(seen.groups.clone())
+        }
         None => check_groups(&waiting.files, waiting.draft.length.unwrap_or(0), &waiting.noted()),
     };
     // A part that cannot be read is no part any more.

@@ -9,13 +9,14 @@ use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
 use kith_model::verify::Run;
 
-use crate::arriving::{Arriving, Complete, NotWhole, Whole};
+use crate::arriving::{Arriving, NotWhole, Whole};
 use crate::body::Body;
 use crate::cellar::Cellar;
 use crate::draft::{Draft, Finish, Finished, Visibility};
 use crate::error::{FinishError, WriteError};
 use crate::keeper::{NewBytes, NewObject, Order};
 use crate::opened::Opened;
+use crate::progress::Complete;
 use crate::record::Record;
 
 /// The one writer of an unfinished object. Dropping it keeps the part for [`Store::resume`](crate::Store::resume)
@@ -82,18 +83,9 @@ impl Writer {
     }
 
     async fn write_files(&self, run: Run, visibility: Visibility) -> Result<(), WriteError> {
-        self.on_disk(move |arriving| arriving.write_files(&run, visibility))
+        on_disk(&self.arriving, move |arriving| arriving.write_files(&run, visibility))
             .await
             .unwrap_or(Err(WriteError::Ended))
-    }
-
-    /// Works on the object on a thread that may block. Nothing when the work panicked.
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Arriving) -> T + Send + 'static,
-    ) -> Option<T> {
-        let arriving = Arc::clone(&self.arriving);
-        self.arriving.cellar.tracker.spawn_blocking(move || work(&arriving)).await.ok()
     }
 
     /// Makes all held-back groups readable.
@@ -111,7 +103,7 @@ impl Writer {
     /// # Cancel safety
     /// Dropping the future does not stop it.
     pub async fn retract(&self) -> GroupSet {
-        self.on_disk(Arriving::retract).await.unwrap_or_default()
+        on_disk(&self.arriving, Arriving::retract).await.unwrap_or_default()
     }
 
     /// Checks the whole, makes it durable and files it.
@@ -119,6 +111,12 @@ impl Writer {
     /// # Cancel safety
     /// Dropping the future does not stop it.
     pub async fn finish(&self, finish: Finish) -> Result<Finished, FinishError> {
+        let bytes_max = self.arriving.cellar.config.object_bytes_max;
+        if finish.length > bytes_max {
+            return Err(WriteError::TooLarge { bytes_max }.into());
+        }
+        // Before anything waits: from here on dropping the writer does not stop it.
+        self.arriving.progress().begin_finish()?;
         let arriving = Arc::clone(&self.arriving);
         let finished = self.arriving.cellar.tracker.spawn(async move { run_finish(&arriving, finish).await });
         finished.await.unwrap_or(Err(FinishError::Write(WriteError::Ended)))
@@ -130,7 +128,7 @@ impl Writer {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn check(&self, finish: Finish) -> Result<(), FinishError> {
-        let checked = self.on_disk(move |arriving| {
+        let checked = on_disk(&self.arriving, move |arriving| {
             let whole = whole_of(arriving, finish)?;
             record_of(arriving, finish, &whole).map(|_| ())
         });
@@ -142,64 +140,68 @@ impl Writer {
     /// # Cancel safety
     /// Dropping the future does not stop it.
     pub async fn discard(&self) {
-        self.on_disk(Arriving::discard).await;
+        on_disk(&self.arriving, Arriving::discard).await;
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let Some(files) = self.arriving.park() else { return };
+        if !self.arriving.park() {
+            return;
+        }
         // To delete a big file takes the disk a while.
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
-                self.arriving.cellar.tracker.spawn_blocking_on(move || files.remove(), &runtime);
+                let arriving = Arc::clone(&self.arriving);
+                self.arriving.cellar.tracker.spawn_blocking_on(move || arriving.clear(), &runtime);
             }
-            Err(_) => files.remove(),
+            Err(_) => self.arriving.clear(),
         }
     }
 }
 
+/// Finishes, however long the writer lives.
 async fn run_finish(arriving: &Arc<Arriving>, finish: Finish) -> Result<Finished, FinishError> {
-    if finish.length > arriving.cellar.config.object_bytes_max {
-        let bytes_max = arriving.cellar.config.object_bytes_max;
-        return Err(WriteError::TooLarge { bytes_max }.into());
+    let outcome = file(arriving, finish).await;
+    let abandoned = arriving.progress().end_finish();
+    if abandoned && outcome.is_err() && arriving.park() {
+        on_disk(arriving, Arriving::clear).await;
     }
-    let on_disk = |look: Look| {
-        let arriving = Arc::clone(arriving);
-        let tracker = arriving.cellar.tracker.clone();
-        async move {
-            let prepared = tracker.spawn_blocking(move || prepare(&arriving, finish, look)).await;
-            prepared.unwrap_or(Err(FinishError::Write(WriteError::Ended)))
-        }
-    };
-    let (object, complete) = on_disk(Look::Shelf).await?;
+    outcome
+}
+
+async fn file(arriving: &Arc<Arriving>, finish: Finish) -> Result<Finished, FinishError> {
+    let prepared = on_disk(arriving, move |arriving| prepare(arriving, finish, Look::Shelf)).await;
+    let (object, mut complete) = prepared.ok_or(WriteError::Ended)??;
     // From here on its bytes are counted with the shelf's: counted twice they would drive others off it.
     arriving.leave_sums();
-    let filed = arriving.cellar.order(|reply| Order::File(Box::new(object), reply)).await;
-    let (filed, complete) = match filed {
+    let mut filed = order(arriving, object).await;
+    if let Err(WriteError::NotHeld) = filed {
         // It was on the shelf when looked for, and has left it since.
-        Err(WriteError::NotHeld) => {
-            let (object, complete) = on_disk(Look::Nowhere).await?;
-            (arriving.cellar.order(|reply| Order::File(Box::new(object), reply)).await, complete)
-        }
-        filed => (filed, complete),
-    };
-    match filed {
-        Ok(info) => {
-            let spare = arriving.files().clone();
-            arriving.complete(Complete { info: info.clone(), ..complete });
-            // Whatever was not renamed into place is not needed any more.
-            let cleaned = arriving.cellar.tracker.spawn_blocking(move || spare.remove()).await;
-            debug_assert!(cleaned.is_ok(), "deleting files does not panic");
-            Ok(Finished { info })
-        }
-        Err(error) => {
-            let discarding = Arc::clone(arriving);
-            let discarded = arriving.cellar.tracker.spawn_blocking(move || discarding.discard()).await;
-            debug_assert!(discarded.is_ok(), "deleting files does not panic");
-            Err(error.into())
-        }
+        let prepared = on_disk(arriving, move |arriving| prepare(arriving, finish, Look::Nowhere)).await;
+        let object;
+        (object, complete) = prepared.ok_or(WriteError::Ended)??;
+        filed = order(arriving, object).await;
     }
+    // Readers go on also when it could not be filed: the bytes are right, and were synced.
+    let info = filed.as_ref().map_or_else(|_| complete.info.clone(), Clone::clone);
+    arriving.complete(Complete { info, ..complete });
+    // Whatever was not renamed into place is not needed any more.
+    on_disk(arriving, Arriving::clear).await;
+    Ok(Finished { info: filed? })
+}
+
+async fn order(arriving: &Arriving, object: NewObject) -> Result<ObjectInfo, WriteError> {
+    arriving.cellar.order(|reply| Order::File(Box::new(object), reply)).await
+}
+
+/// Works on the object on a thread that may block. Nothing when the work panicked.
+async fn on_disk<T: Send + 'static>(
+    arriving: &Arc<Arriving>,
+    work: impl FnOnce(&Arriving) -> T + Send + 'static,
+) -> Option<T> {
+    let worker = Arc::clone(arriving);
+    arriving.cellar.tracker.spawn_blocking(move || work(&worker)).await.ok()
 }
 
 /// Where to look for the object before its bytes are made durable.
@@ -223,14 +225,14 @@ fn prepare(arriving: &Arriving, finish: Finish, look: Look) -> Result<(NewObject
     let bytes = if held {
         NewBytes::Held
     } else {
-        if let Err(error) = arriving.sync(whole.outboard.as_deref()) {
+        if let Err(error) = arriving.sync(whole.id, finish.length) {
             // What a failed sync leaves on the disk is unknown: nobody may take it for stored.
             arriving.discard();
             return Err(WriteError::from(error).into());
         }
         NewBytes::Files(arriving.files().clone())
     };
-    let outboard = whole.outboard.and_then(|_| arriving.open_outboard());
+    let outboard = arriving.open_outboard();
     Ok((NewObject { record, bytes }, Complete { info, outboard }))
 }
 

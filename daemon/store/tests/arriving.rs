@@ -334,3 +334,48 @@ async fn writers_and_readers_work_side_by_side() {
     }
     assert_eq!(store.usage().objects, 12);
 }
+
+#[tokio::test]
+async fn a_finish_goes_on_when_nobody_waits_for_it_and_the_writer_is_gone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let bytes = sample(1, 200 * GROUP_BYTES);
+    let writer = store.create(draft(URL, Some(bytes.len() as u64))).await.expect("a place");
+    writer.write(from_origin(&bytes, span(0, 200)), Visibility::Now).await.expect("written");
+    let body = writer.body();
+    let mut changes = store.changes();
+    {
+        let finishing = writer.finish(finish(bytes.len() as u64));
+        tokio::pin!(finishing);
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::future::Future::poll(finishing.as_mut(), context).is_ready())
+        });
+        assert!(!polled.await, "the disk takes a moment");
+    }
+    drop(writer);
+    changes.changed().await.expect("the store is open");
+    assert_eq!(stored(&store, &ObjectId::of(&bytes)).await, Some(bytes.clone()));
+    store.close().await;
+    assert_eq!(read(&body).await, bytes);
+    assert_eq!(store.usage().partial_bytes, 0);
+    assert!(store.unfinished(&key(URL)).is_none());
+    assert_eq!(std::fs::read_dir(dir.path().join("parts")).expect("a folder").count(), 0);
+}
+
+#[tokio::test]
+async fn a_check_says_what_finish_would_say_and_stores_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let bytes = sample(1, 20 * GROUP_BYTES);
+    let writer = store.create(draft(URL, Some(bytes.len() as u64))).await.expect("a place");
+    let whole = finish(bytes.len() as u64);
+    assert!(matches!(writer.check(whole).await, Err(FinishError::Incomplete)));
+    writer.write(from_origin(&bytes, span(0, 20)), Visibility::Now).await.expect("written");
+    let other = kith_store::Finish { expected: Some(ObjectId::of(b"other")), ..whole };
+    assert!(
+        matches!(writer.check(other).await, Err(FinishError::WrongRoot { found }) if found == ObjectId::of(&bytes))
+    );
+    writer.check(whole).await.expect("right");
+    assert_eq!(store.usage().objects, 0);
+    writer.finish(whole).await.expect("stored");
+}

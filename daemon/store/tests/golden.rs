@@ -69,7 +69,9 @@ fn golden_draft() -> Draft {
 fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for line in bytes.chunks(32) {
-        line.iter().for_each(|byte| write!(text, "{byte:02x}").expect("memory"));
+        for byte in line {
+            write!(text, "{byte:02x}").expect("memory");
+        }
         text.push('\n');
     }
     text

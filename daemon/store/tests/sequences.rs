@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 const URL: &str = "https://example.com/a";
 const GROUPS: u64 = 9;
+const GROUPS_LEN: usize = 9;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -41,7 +42,7 @@ struct Group {
 
 #[derive(Default)]
 struct Model {
-    groups: [Option<Group>; GROUPS as usize],
+    groups: [Option<Group>; GROUPS_LEN],
 }
 
 impl Model {
@@ -133,13 +134,12 @@ async fn check(steps: &[Step], length: u64) {
     let mut model = Model::default();
     for step in steps {
         model.step(*step, groups);
-        writer = match act(&store, writer, *step, &right, &wrong).await {
-            Some(writer) => writer,
-            None => {
-                assert!(model.set(|_| true).is_empty() || length < GROUP_BYTES, "a part was lost");
-                model = Model::default();
-                store.create(draft(URL, Some(length))).await.expect("a place")
-            }
+        writer = if let Some(writer) = act(&store, writer, *step, &right, &wrong).await {
+            writer
+        } else {
+            assert!(model.set(|_| true).is_empty() || length < GROUP_BYTES, "a part was lost");
+            model = Model::default();
+            store.create(draft(URL, Some(length))).await.expect("a place")
         };
         assert_eq!(writer.held(), model.set(|_| true), "{step:?}");
         assert_sees(&writer, &model, &right, &wrong).await;
