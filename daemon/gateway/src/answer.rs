@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
-use kith_fetch::ask::{self, Answer, AskError, Redirects};
+use http::{HeaderMap, Method, Response, StatusCode};
+use kith_fetch::ask::{Answer, AskError, Redirects, Verb};
 use kith_fetch::fetcher::Fetcher;
 use kith_fetch::reader::Reader;
 use kith_fetch::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
@@ -30,7 +30,7 @@ use crate::counters::{Counters, Outcome};
 use crate::house::House;
 use crate::pages::{self, About};
 use crate::refusal::Refusal;
-use crate::request::{self, Demand, Door, FileName, Verb, What};
+use crate::request::{self, Demand, Door, FileName, What};
 use crate::respond::{self, CacheStatus, Forwarded};
 use crate::strict::HeadError;
 
@@ -65,7 +65,7 @@ impl Answerer {
     /// Dropping the future takes the wish back; fetches that others joined go on.
     pub(crate) async fn answer(&self, parts: Parts, local: SocketAddr) -> Response<Body> {
         let tongue = request::tongue(&parts.headers);
-        let head = parts.method == http::Method::HEAD;
+        let head = parts.method == Method::HEAD;
         let answered = self.walk(parts, local).await;
         let (mut response, outcome) = answered.unwrap_or_else(|refusal| {
             let response = refusal.response(tongue);
@@ -174,7 +174,7 @@ impl Errand<'_> {
             debug!(%error, "the index could not be read");
             Vec::new()
         });
-        let method = self.demand.verb.method();
+        let method = method(self.demand.verb);
         let asked = Asked { method: &method, headers: &self.demand.headers };
         match freshness::decide(self.now, &asked, &stored) {
             Decision::Serve { index, stale, .. } => {
@@ -249,10 +249,7 @@ impl Errand<'_> {
     fn wish(&self, stored: Option<Representation>, range: Option<ByteWish>) -> Wish {
         Wish {
             target: self.target.clone(),
-            verb: match self.demand.verb {
-                Verb::Get => ask::Verb::Get,
-                Verb::Head => ask::Verb::Head,
-            },
+            verb: self.demand.verb,
             headers: self.demand.headers.clone(),
             range,
             stored,
@@ -340,7 +337,7 @@ impl Errand<'_> {
     }
 
     async fn offline(&self, stored: &[Representation]) -> Result<Option<Response<Body>>, Refusal> {
-        let method = self.demand.verb.method();
+        let method = method(self.demand.verb);
         let asked = Asked { method: &method, headers: &self.demand.headers };
         match freshness::fallback(self.now, &asked, stored) {
             Some(index) => self.serve(stored[index].clone(), CacheStatus::Offline).await,
@@ -420,6 +417,14 @@ fn refusal(error: FetchError) -> Refusal {
             Refusal::Shelf
         }
         FetchError::Stopping => Refusal::Stopping,
+    }
+}
+
+/// As freshness takes it.
+fn method(verb: Verb) -> Method {
+    match verb {
+        Verb::Get => Method::GET,
+        Verb::Head => Method::HEAD,
     }
 }
 

@@ -316,3 +316,6 @@ impl Linger {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,11 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response};
+use kith_fetch::ask::Verb;
 use serde_json::json;
 
 use crate::body::Body;
-use crate::request::{Page, Verb};
+use crate::request::Page;
 
 /// What pages tell about the box.
 #[derive(Clone, Debug)]

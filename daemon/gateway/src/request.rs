@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use http::header::{ACCEPT, HOST, ORIGIN, RANGE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use kith_fetch::ask::Verb;
 use kith_fetch::wish::{ByteWish, Company};
 use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest};
@@ -24,25 +25,6 @@ const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-
-/// Whether the content is wanted too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    /// Yes.
-    Get,
-    /// The head alone.
-    Head,
-}
-
-impl Verb {
-    /// As freshness takes it.
-    pub(crate) fn method(self) -> Method {
-        match self {
-            Verb::Get => Method::GET,
-            Verb::Head => Method::HEAD,
-        }
-    }
-}
 
 /// By which door a URL came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use http::header::{
     CONTENT_TYPE, ETAG, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use kith_fetch::ask::Verb;
 use kith_model::ladder::{Algorithm, Digest, Ladder};
 use kith_model::object::ObjectId;
 use kith_model::range::ByteRange;
@@ -19,7 +20,7 @@ use kith_model::range::ByteRange;
 use crate::body::Body;
 use crate::fields;
 use crate::range;
-use crate::request::{Door, FileName, Verb};
+use crate::request::{Door, FileName};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
