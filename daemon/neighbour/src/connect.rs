@@ -124,6 +124,7 @@ fn enter(
     }
     note_address(room, &session);
     tracing::info!(neighbour = %id.short(), name = %session.name, address = %session.address(), "neighbour connected");
+    room.changed();
     room.tracker.spawn(server::run(Arc::clone(room), session));
     Ok(())
 }

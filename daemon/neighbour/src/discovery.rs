@@ -184,13 +184,14 @@ impl Hearing {
             self.ids.insert(service.get_fullname().to_owned(), id);
         }
         if is_news {
-            room.wake.notify_one();
+            room.changed();
         }
     }
 
     fn removed(&mut self, room: &Room, full_name: &str) {
         if let Some(id) = self.ids.remove(full_name) {
             room.roster().forget(&id);
+            room.changed();
         }
     }
 

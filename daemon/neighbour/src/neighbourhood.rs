@@ -13,7 +13,7 @@ use kith_model::time::UnixMillis;
 use kith_store::Store;
 use quinn::VarInt;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
 use crate::endpoint::{self, SetupError};
@@ -252,6 +252,11 @@ impl Neighbourhood {
         }
     }
 
+    /// A number that grows whenever [`Self::list`] would show something else than other counts.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.room.changes.subscribe()
+    }
+
     /// What all neighbours together did since the start.
     pub fn totals(&self) -> Totals {
         let sessions_mine = self.room.sessions.all().len() as u64;
@@ -317,6 +322,7 @@ impl Neighbourhood {
         self.room.sessions.end(&view.id, Bye::Unpaired);
         self.room.tallies.retire(&view.id);
         self.room.roster().note(&view.id, Known::Stranger);
+        self.room.changed();
         self.room.registry.save().await?;
         tracing::info!(neighbour = %view.id.short(), "unpaired");
         Ok(view)

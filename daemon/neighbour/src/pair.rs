@@ -153,7 +153,7 @@ async fn try_code(
     }
     pairing.ended(guess.window, outcome);
     drop(pairing);
-    room.wake.notify_one();
+    room.changed();
     exchanged.map(|_| ())
 }
 
@@ -210,7 +210,7 @@ pub(crate) async fn join(room: &Arc<Room>, address: SocketAddr, code: &Code) -> 
     close(&connection, Bye::Done);
     match joined {
         Ok(Ok(id)) => {
-            room.wake.notify_one();
+            room.changed();
             tracing::info!(neighbour = %id.short(), "paired");
             Ok(id)
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kith_store::Store;
 use quinn::Endpoint;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,8 @@ pub(crate) struct Room {
     pub(crate) stopping: CancellationToken,
     /// Somebody was seen, paired or lost: look whom to dial.
     pub(crate) wake: Notify,
+    /// Grows whenever the list of neighbours would show something else than counts.
+    pub(crate) changes: watch::Sender<u64>,
     roster: Mutex<Roster>,
     pairing: Mutex<Pairing>,
 }
@@ -92,6 +94,7 @@ impl Room {
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             wake: Notify::new(),
+            changes: watch::Sender::new(0),
             roster: Mutex::new(Roster::new(&config.limits)),
             pairing: Mutex::default(),
             config,
@@ -109,6 +112,12 @@ impl Room {
 
     pub(crate) fn pairing(&self) -> MutexGuard<'_, Pairing> {
         self.pairing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells who watches that the list of neighbours has changed, and the dialler to look again.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.wake.notify_one();
     }
 
     /// What we say first.
@@ -138,6 +147,7 @@ impl Room {
             self.sessions.end(&session.id, Bye::Banned);
             session.close(Bye::Banned);
         }
+        self.changed();
         self.save_soon();
     }
 
@@ -148,6 +158,7 @@ impl Room {
         self.registry.change(|peers| peers.quarantine(&session.id, evidence));
         self.sessions.end(&session.id, Bye::Banned);
         session.close(Bye::Banned);
+        self.changed();
         self.save_soon();
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn run(room: Arc<Room>, session: Arc<Session>) {
     if room.sessions.leave(&session) {
         tracing::info!(neighbour = %session.id.short(), reason = %ended, "neighbour gone");
     }
-    room.wake.notify_one();
+    room.changed();
 }
 
 /// Why an answer ends early.

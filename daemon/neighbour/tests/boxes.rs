@@ -1,0 +1,303 @@
+//! Two boxes on loopback: who gets in, what moves, and what ends it.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::*;
+use kith_fetch::source::{Finder, SourceError, SourceKind};
+use kith_model::limits::Profile;
+use kith_model::range::{GroupSpan, groups_of};
+use kith_neighbour::endpoint;
+use kith_neighbour::frames::{self, FrameReader};
+use kith_neighbour::identity::Identity;
+use kith_neighbour::tls::{self, Expected};
+use kith_neighbour::wire::{Get, Message, Span};
+use kith_neighbour::{JoinError, PairingOutcome};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_goes_from_one_paired_box_to_the_other_and_every_group_is_verified() {
+    let (den, attic) = pair().await;
+    let bytes = sample(20 * MIB + 12_345);
+    let length = bytes.len() as u64;
+    let info = den.put(URL, &bytes, &[]).await;
+
+    let found = attic.find(wanted(URL, length)).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].object, info.id);
+    assert_eq!(found[0].source.kind(), SourceKind::Neighbour);
+    assert_eq!(found[0].source.label(), den.neighbours.id().short());
+    assert!(drain(&found[0], length).await.expect("delivered") == bytes);
+
+    let mut lane = found[0].source.open(GroupSpan::clamped(100, 103)).await.expect("open");
+    let part = drain_lane(lane.as_mut()).await.expect("delivered");
+    assert!(part == bytes[usize_of(100 * 16_384)..usize_of(103 * 16_384)]);
+
+    let totals = attic.neighbours.totals();
+    assert_eq!(totals.groups_verified, groups_of(length) + 3);
+    assert_eq!(totals.received_bytes, length + 3 * 16_384);
+    assert_eq!(den.neighbours.totals().sent_bytes, totals.received_bytes);
+    assert_eq!((totals.verify_failures, totals.strikes, totals.sessions_mine), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn an_object_is_found_by_its_digest_under_another_url() {
+    let (den, attic) = pair().await;
+    let bytes = sample(4 * MIB);
+    den.put(URL, &bytes, &[]).await;
+    let elsewhere = wanted("https://mirror.example.net/b.iso", 4 * MIB);
+    assert!(attic.find(elsewhere.clone()).await.is_empty());
+    let mut by_digest = elsewhere;
+    by_digest.digest = Some(sha256(&bytes));
+    assert_eq!(attic.find(by_digest).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_must_not_leave_or_is_another_version_is_not_here() {
+    let (den, attic) = pair().await;
+    let bytes = sample(4 * MIB);
+    let private = "https://example.org/private.bin";
+    let token = "https://example.org/f.bin?X-Amz-Signature=0123456789abcdef";
+    let small = "https://example.org/small.bin";
+    let object = den.put(private, &bytes, &[("cache-control", "private")]).await.id;
+    den.put(token, &bytes[1..], &[]).await;
+    den.put(small, &bytes[..65_536], &[]).await;
+    den.put(URL, &sample(5 * MIB), &[]).await;
+    assert!(attic.find(wanted(private, 4 * MIB)).await.is_empty());
+    assert!(attic.find(wanted(token, 4 * MIB - 1)).await.is_empty());
+    assert!(attic.find(wanted(small, 65_536)).await.is_empty());
+    assert!(attic.find(wanted(URL, 5 * MIB + 1)).await.is_empty(), "another length is another version");
+    assert_eq!(attic.find(wanted(URL, 5 * MIB)).await.len(), 1);
+
+    // Whoever knows the object's name gets it no more than who asks for the URL.
+    let secret_get = Get { object: *object.as_bytes(), spans: vec![Span(0, 1)] };
+    let answer = ask_as(&attic, &den, &Message::Get(secret_get)).await;
+    assert!(matches!(answer, Some(Message::No(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn groups_beyond_the_end_are_refused() {
+    let (den, attic) = pair().await;
+    let object = den.put(URL, &sample(4 * MIB), &[]).await.id;
+    for spans in [vec![Span(0, 257)], vec![Span(u64::MAX - 1, u64::MAX)]] {
+        let get = Get { object: *object.as_bytes(), spans };
+        let answer = ask_as(&attic, &den, &Message::Get(get)).await;
+        assert!(matches!(answer, Some(Message::No(no)) if no.reason == 3), "{answer:?}");
+    }
+}
+
+/// Asks `den` over a connection of its own with the key of `attic`, which ends `attic`'s session with it.
+async fn ask_as(attic: &Home, den: &Home, question: &Message) -> Option<Message> {
+    let identity = Identity::open(attic.dir.path()).expect("the key");
+    let connection = dial(&identity, den.address(), tls::ALPN).await.expect("paired");
+    let hello = kith_neighbour::wire::Hello { version: 1, name: "attic".into(), instance: 9 };
+    let (mut send, receive) = connection.open_bi().await.expect("open");
+    frames::send(&mut send, &Message::Hello(hello)).await.expect("sent");
+    FrameReader::new(receive).frame().await.expect("a hello");
+    let (mut send, receive) = connection.open_bi().await.expect("open");
+    frames::send(&mut send, question).await.expect("sent");
+    FrameReader::new(receive).frame().await.expect("an answer")
+}
+
+async fn dial(
+    identity: &Identity,
+    to: std::net::SocketAddr,
+    protocol: &[u8],
+) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let limits = Profile::Board.limits();
+    let config = endpoint::client_config(identity, Expected::Anyone, protocol, &limits).expect("config");
+    let endpoint = quinn::Endpoint::client(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
+    endpoint.connect_with(config, to, tls::SERVER_NAME).expect("an address").await
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_by_tls_and_gets_no_byte() {
+    let (den, _attic) = pair().await;
+    let stranger = Identity::generate().expect("random");
+    for with_window in [false, true] {
+        let window = with_window.then(|| den.neighbours.open_pairing().expect("open"));
+        // TLS 1.3 lets the client finish before the server has seen its key; what it then sends is never read.
+        let refused = match dial(&stranger, den.address(), tls::ALPN).await {
+            Err(refused) => refused,
+            Ok(connection) => {
+                if let Ok((mut send, receive)) = connection.open_bi().await {
+                    let get = Get { object: [0; 32], spans: vec![Span(0, 1)] };
+                    let _ = frames::send(&mut send, &Message::Get(get)).await;
+                    assert!(FrameReader::new(receive).frame().await.is_err());
+                }
+                connection.closed().await
+            }
+        };
+        let quinn::ConnectionError::ConnectionClosed(close) = refused else { panic!("{refused:?}") };
+        let code = u64::from(close.error_code);
+        assert!((0x100..0x200).contains(&code), "a TLS alert (RFC 9001 section 4.8), not {code:#x}");
+        drop(window);
+    }
+    assert_eq!(den.neighbours.list().len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_code_is_dead_and_so_is_the_right_one_behind_it() {
+    let (den, attic) = (Home::start("den"), Home::start("attic"));
+    let at = den.address().to_string();
+    assert_eq!(attic.neighbours.join(&at, "12345678", "mine").await, Err(JoinError::NotOpen));
+
+    let window = den.neighbours.open_pairing().expect("open");
+    let wrong = if window.code == "00000000" { "00000001" } else { "00000000" };
+    assert_eq!(attic.neighbours.join(&at, wrong, "mine").await, Err(JoinError::WrongCode));
+    assert_eq!(attic.neighbours.join(&at, &window.code, "mine").await, Err(JoinError::NotOpen));
+    assert_eq!(window.outcome.await, PairingOutcome::WrongCode);
+    assert!(den.neighbours.list().is_empty() && attic.neighbours.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_closed_window_and_a_strange_role_are_refused_with_a_reason() {
+    let (den, attic) = (Home::start("den"), Home::start("attic"));
+    let at = den.address().to_string();
+    let window = den.neighbours.open_pairing().expect("open");
+    let code = window.code.clone();
+    assert!(matches!(attic.neighbours.join(&at, &code, "neighbour").await, Err(JoinError::BadRole(_))));
+    assert_eq!(attic.neighbours.join(&at, "1234", "mine").await, Err(JoinError::BadCode));
+    assert!(matches!(attic.neighbours.join("nobody", &code, "mine").await, Err(JoinError::Find(_))));
+    drop(window);
+    assert_eq!(attic.neighbours.join(&at, &code, "mine").await, Err(JoinError::NotOpen));
+}
+
+#[tokio::test]
+async fn a_second_window_closes_the_first() {
+    let den = Home::start("den");
+    let first = den.neighbours.open_pairing().expect("open");
+    let second = den.neighbours.open_pairing().expect("open");
+    assert_eq!(first.outcome.await, PairingOutcome::Closed);
+    let attic = Home::start("attic");
+    let joined = attic.neighbours.join(&den.address().to_string(), &second.code, "mine").await;
+    assert_eq!(joined.map(|view| view.name), Ok("den".to_owned()));
+    assert_eq!(second.outcome.await, PairingOutcome::Paired(attic.neighbours.id()));
+}
+
+/// A man in the middle who has a TLS channel to each side and passes every byte on.
+#[tokio::test]
+async fn a_relay_between_the_boxes_pairs_nobody() {
+    let (den, attic) = (Home::start("den"), Home::start("attic"));
+    let relay = Identity::generate().expect("random");
+    let limits = Profile::Board.limits();
+    let config =
+        endpoint::server_config(&relay, Arc::new(|_| true), tls::Door::Pairing, &limits).expect("config");
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let front = endpoint::bind(&relay, listen, &limits, config).expect("bound");
+    let at = front.local_addr().expect("bound").to_string();
+    let window = den.neighbours.open_pairing().expect("open");
+    let code = window.code.clone();
+    let passed = AtomicUsize::new(0);
+
+    let relaying = async {
+        let from_attic = front.accept().await.expect("attic comes").await.expect("handshake");
+        let to_den = dial(&relay, den.address(), tls::ALPN_PAIR).await.expect("handshake");
+        let (mut back, mut ask) = from_attic.accept_bi().await.expect("a stream");
+        let (mut on, mut answer) = to_den.open_bi().await.expect("a stream");
+        let pass = async |from: &mut quinn::RecvStream, to: &mut quinn::SendStream| {
+            let mut buffer = [0; 1024];
+            while let Ok(Some(count)) = from.read(&mut buffer).await {
+                passed.fetch_add(count, Ordering::Relaxed);
+                if to.write_all(&buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(pass(&mut ask, &mut on), pass(&mut answer, &mut back));
+    };
+    let joining = async {
+        let joined = attic.neighbours.join(&at, &code, "mine").await;
+        assert_eq!(joined, Err(JoinError::WrongCode));
+        assert_eq!(window.outcome.await, PairingOutcome::WrongCode);
+    };
+    tokio::select! {
+        () = joining => {}
+        () = async { relaying.await; std::future::pending().await } => {}
+    }
+    assert!(passed.load(Ordering::Relaxed) > 100, "it did pass the messages on");
+    assert!(den.neighbours.list().is_empty() && attic.neighbours.list().is_empty());
+}
+
+#[tokio::test]
+async fn unpairing_ends_the_session_and_the_transfer_at_once_and_for_good() {
+    let (den, attic) = pair().await;
+    let bytes = sample(20 * MIB);
+    den.put(URL, &bytes, &[]).await;
+    let found = attic.find(wanted(URL, 20 * MIB)).await;
+    let mut lane = found[0].source.open(GroupSpan::whole(20 * MIB)).await.expect("open");
+    lane.next().await.expect("a run");
+
+    let gone = den.neighbours.unpair("attic").await.expect("known");
+    assert_eq!(gone.id, attic.neighbours.id());
+    assert!(matches!(drain_lane(lane.as_mut()).await, Err(SourceError::BrokeOff(_))));
+    assert!(den.neighbours.list().is_empty());
+    attic.sees(|views| views.iter().all(|view| !view.connected)).await;
+    let identity = Identity::open(attic.dir.path()).expect("the key");
+    let refused = match dial(&identity, den.address(), tls::ALPN).await {
+        Ok(connection) => connection.closed().await,
+        Err(refused) => refused,
+    };
+    assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused:?}");
+    assert!(den.neighbours.unpair("attic").await.is_err());
+}
+
+#[tokio::test]
+async fn a_lane_that_is_dropped_leaves_the_session_whole() {
+    let (den, attic) = pair().await;
+    den.put(URL, &sample(20 * MIB), &[]).await;
+    let found = attic.find(wanted(URL, 20 * MIB)).await;
+    for _ in 0..50 {
+        let mut lane = found[0].source.open(GroupSpan::whole(20 * MIB)).await.expect("open");
+        lane.next().await.expect("a run");
+    }
+    let mut lane = found[0].source.open(GroupSpan::clamped(0, 16)).await.expect("open");
+    assert_eq!(drain_lane(lane.as_mut()).await.expect("delivered").len(), 262_144);
+    assert_eq!(den.neighbours.totals().strikes, 0);
+}
+
+#[tokio::test]
+async fn too_many_questions_are_not_answered() {
+    let (den, attic) = pair().await;
+    den.put(URL, &sample(4 * MIB), &[]).await;
+    let limits = Profile::Board.limits();
+    let mut answered = 0;
+    for _ in 0..limits.lookups_burst * 4 {
+        answered += attic.find(wanted(URL, 4 * MIB)).await.len();
+    }
+    assert!(answered >= limits.lookups_burst as usize, "{answered}");
+    assert!(answered < limits.lookups_burst as usize * 4, "{answered}");
+}
+
+#[tokio::test]
+async fn a_box_that_stops_says_goodbye_and_one_that_starts_again_is_back() {
+    let (den, attic) = pair().await;
+    let port = attic.address();
+    attic.neighbours.shutdown().await;
+    den.sees(|views| views.len() == 1 && !views[0].connected).await;
+    let Home { dir, store, neighbours } = attic;
+    drop(neighbours);
+    store.close().await;
+    drop(store);
+
+    let identity = Identity::open(dir.path()).expect("the key");
+    let store = store_of(dir.path());
+    let mut config = config("attic", dir.path(), Vec::new());
+    config.listen = port;
+    let neighbours = kith_neighbour::Neighbourhood::start(config, identity, store.clone()).expect("opens");
+    let attic = Home { dir, store, neighbours };
+    assert_eq!(attic.connected().await.name, "den", "its address was remembered");
+    den.connected().await;
+}
+
+fn store_of(dir: &std::path::Path) -> kith_store::Store {
+    store(dir)
+}
+
+#[tokio::test]
+async fn nobody_to_ask_is_a_quick_nothing() {
+    let den = Home::start("den");
+    assert!(den.find(wanted(URL, 4 * MIB)).await.is_empty());
+    let _: &dyn Finder = &den.neighbours;
+}
