@@ -20,6 +20,10 @@ use std::time::Duration;
 
 use kith_model::range::{GroupSet, GroupSpan};
 
+pub use self::terms::{Action, Demand, Ending, Facts, LaneId, Place, SourceId};
+
+mod terms;
+
 /// Lanes open at once, over all sources of one job.
 pub const LANES_MAX: usize = 8;
 
@@ -44,85 +48,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Time constant of the rate average.
 const RATE_WINDOW_S: f64 = 1.0;
-
-/// A source of the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub u32);
-
-/// A lane of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LaneId(pub u64);
-
-/// What a reader waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Demand {
-    /// Its next group.
-    pub cursor: u64,
-    /// One past its last group.
-    pub end: u64,
-}
-
-/// What the plan has to know of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Near sources are preferred: what they deliver costs no uplink.
-    pub place: Place,
-    /// Whether lanes may start anywhere.
-    pub ranges: bool,
-    /// Lanes at once.
-    pub lanes_max: usize,
-}
-
-/// Where a source is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// On the LAN.
-    Near,
-    /// The origin.
-    Far,
-}
-
-/// How a lane ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It delivered its span, or was told to stop.
-    Done,
-    /// It broke off; the source may be asked again.
-    Failed,
-    /// The source is of no use any more.
-    Useless,
-}
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Open a lane.
-    Open {
-        /// Its name from now on.
-        lane: LaneId,
-        /// Of which source.
-        source: SourceId,
-        /// What it shall deliver.
-        span: GroupSpan,
-    },
-    /// Move a lane's end down; nothing at or past it is to be delivered.
-    Cut {
-        /// Which.
-        lane: LaneId,
-        /// One past the last group it still delivers.
-        end: u64,
-    },
-    /// End a lane now.
-    Close {
-        /// Which.
-        lane: LaneId,
-    },
-    /// Tell a source that somebody had to wait for it.
-    Slow {
-        /// Which.
-        source: SourceId,
-    },
-}
 
 #[derive(Debug)]
 struct SourceState {
