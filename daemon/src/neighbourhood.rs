@@ -2,12 +2,126 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use kith_admin::house::{Join, NeighbourTotals, NeighbourView, Neighbourhood, PairingError, Window};
+use kith_admin::house::{Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome, PairingError, Window};
+use kith_neighbour::{FindError, JoinError, PairingOutcome, State, UnpairError, View};
+
+/// The running room.
+pub(crate) struct Neighbours(pub(crate) kith_neighbour::Neighbourhood);
 
 /// A box without neighbours: `neighbours.enabled = false`.
-pub(crate) struct NoNeighbourhood;
+pub(crate) struct NoNeighbours;
 
-impl Neighbourhood for NoNeighbourhood {
+impl Neighbourhood for Neighbours {
+    fn views(&self) -> Vec<NeighbourView> {
+        self.0.list().into_iter().map(view).collect()
+    }
+
+    fn totals(&self) -> NeighbourTotals {
+        let totals = self.0.totals();
+        NeighbourTotals {
+            received_bytes: totals.received_bytes,
+            sent_bytes: totals.sent_bytes,
+            verify_failures: totals.verify_failures,
+            strikes: totals.strikes,
+            connections: totals.sessions_mine + totals.sessions_neighbour,
+        }
+    }
+
+    fn open_pairing(&self) -> BoxFuture<'_, Result<Window, PairingError>> {
+        async {
+            let opened = self.0.open_pairing().map_err(|_| PairingError::LockedOut)?;
+            let room = self.0.clone();
+            let outcome = opened.outcome.map(move |outcome| ended(&room, outcome)).boxed();
+            Ok(Window { code: opened.code, open_for: opened.open_for, outcome })
+        }
+        .boxed()
+    }
+
+    fn join(&self, join: Join) -> BoxFuture<'_, Result<NeighbourView, PairingError>> {
+        async move {
+            let joined = self.0.join(&join.neighbour, &join.code, &join.role).await;
+            joined.map(view).map_err(unjoined)
+        }
+        .boxed()
+    }
+
+    fn unpair<'a>(&'a self, neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>> {
+        async move { self.0.unpair(neighbour).await.map(view).map_err(still_paired) }.boxed()
+    }
+}
+
+fn view(view: View) -> NeighbourView {
+    let (standing, reason) = match view.state {
+        State::Banned { until } => {
+            (Some("banned"), format!("too many bad groups; until {} s after 1970", until.seconds()))
+        }
+        State::Quarantined { reason } => (Some("quarantined"), reason),
+        State::Good | State::Struck(_) => (None, String::new()),
+    };
+    let presence = match (view.connected, view.seen) {
+        (true, _) => "connected",
+        (false, true) => "seen",
+        (false, false) => "away",
+    };
+    NeighbourView {
+        name: view.name,
+        node_id: view.id.to_string(),
+        key_words: view.key_words,
+        role: view.role.map_or("none", kith_neighbour::peers::Role::as_str),
+        state: standing.unwrap_or(presence),
+        address: view.address.map(|address| address.to_string()).unwrap_or_default(),
+        received_bytes: view.received_bytes,
+        sent_bytes: view.sent_bytes,
+        groups_verified: view.groups_verified,
+        strikes: view.strikes as u64,
+        reason,
+    }
+}
+
+fn ended(room: &kith_neighbour::Neighbourhood, outcome: PairingOutcome) -> Outcome {
+    match outcome {
+        PairingOutcome::Paired(id) => {
+            let found = room.list().into_iter().find(|view| view.id == id);
+            let unknown =
+                || NeighbourView { node_id: id.to_string(), role: "mine", ..NeighbourView::default() };
+            Outcome::Paired(found.map_or_else(unknown, view))
+        }
+        PairingOutcome::WrongCode => {
+            Outcome::Refused("a wrong code was tried; this one is used up".to_owned())
+        }
+        PairingOutcome::Closed => Outcome::Closed,
+        PairingOutcome::Failed(reason) => Outcome::Refused(reason),
+    }
+}
+
+fn unjoined(error: JoinError) -> PairingError {
+    match error {
+        JoinError::BadCode | JoinError::WrongCode => PairingError::WrongCode,
+        JoinError::BadRole(_) | JoinError::Role => PairingError::Role,
+        JoinError::Find(error) => unfound(&error),
+        JoinError::Unreachable(_) => PairingError::Unreachable,
+        JoinError::NotOpen => PairingError::NotOpen,
+        JoinError::LockedOut => PairingError::LockedOut,
+        JoinError::Failed(reason) => PairingError::Failed(reason),
+    }
+}
+
+fn still_paired(error: UnpairError) -> PairingError {
+    match error {
+        UnpairError::Find(error) => unfound(&error),
+        UnpairError::Disk(error) => PairingError::Failed(error.to_string()),
+    }
+}
+
+fn unfound(error: &FindError) -> PairingError {
+    match error {
+        FindError::NotFound => PairingError::NotFound,
+        FindError::Ambiguous => PairingError::Ambiguous,
+        FindError::Ourselves => PairingError::Ourselves,
+    }
+}
+
+impl Neighbourhood for NoNeighbours {
     fn views(&self) -> Vec<NeighbourView> {
         Vec::new()
     }

@@ -10,13 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kith_admin::house::{Admin, Facts, Metrics, Parts};
+use kith_admin::house::{self, Admin, Facts, Metrics, Parts};
 use kith_admin::serve;
 use kith_fetch::ask::Origin;
 use kith_fetch::fetcher::{self, Fetcher};
+use kith_fetch::source::Finder;
 use kith_gateway::{Gateway, Touch};
 use kith_model::limits::{Limits, Profile};
 use kith_model::time::UnixMillis;
+use kith_neighbour::config::{Discovery, Sharing};
+use kith_neighbour::endpoint::SetupError;
+use kith_neighbour::identity::Identity;
+use kith_neighbour::links::Loopback;
+use kith_neighbour::{Neighbourhood, StartError};
 use kith_origin::resolve::Resolver;
 use kith_origin::web::{self, Web};
 use kith_store::{OpenError, Store};
@@ -31,12 +37,18 @@ use crate::config::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::config::units::ByteSize;
 use crate::doors::{Counted, SameGate};
-use crate::neighbourhood::NoNeighbourhood;
+use crate::neighbourhood::{Neighbours, NoNeighbours};
 use crate::welcome::Welcome;
 use crate::{listen, machine};
 
 /// Size of the shelf when the size of its disk is unknown.
 const SHELF_BYTES_UNKNOWN: u64 = 1024 * 1024 * 1024;
+
+/// RFC 6762 section 2.
+const MDNS_PORT: u16 = 5353;
+
+/// How long neighbours are waited for when the box stops.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
 /// A running box.
 pub(crate) struct House {
@@ -44,6 +56,7 @@ pub(crate) struct House {
     store: Store,
     web: Web,
     fetcher: Fetcher,
+    neighbours: Option<Neighbourhood>,
     gateway: Gateway,
     admin: Admin,
     /// The admin room's.
@@ -67,17 +80,20 @@ impl House {
         let control = listen::control(&loaded.data_dir().join(SOCKET_FILE))?;
         let web = open_web(settings)?;
         let config = fetcher::Config { neighbour_bytes_min: settings.neighbours.min_object.0 };
-        let fetcher = Fetcher::new(store.clone(), Arc::new(web.clone()), Vec::new(), config);
+        let neighbours = open_neighbours(loaded, &limits, &store)?;
+        let finders = neighbours.iter().map(|room| Arc::new(room.clone()) as Arc<dyn Finder>).collect();
+        let fetcher = Fetcher::new(store.clone(), Arc::new(web.clone()), finders, config);
+        let id = neighbours.as_ref().map(Neighbourhood::id);
         let facts = Facts {
             name: box_name(settings),
-            node_id: String::new(),
-            key_words: String::new(),
+            node_id: id.map(|id| id.to_string()).unwrap_or_default(),
+            key_words: id.map(|id| id.words()).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION"),
             profile: profile.as_str(),
             started: Instant::now(),
             clients: addresses(&clients),
             admin: addresses(&admin_ports),
-            neighbours: Vec::new(),
+            neighbours: neighbours.iter().filter_map(|room| room.address().ok()).collect(),
             metrics: if settings.metrics.prometheus { Metrics::Shown } else { Metrics::Hidden },
         };
         let welcome = Welcome { facts: &facts, data_dir: loaded.data_dir() }.to_string();
@@ -89,13 +105,13 @@ impl House {
             facts,
             store: store.clone(),
             fetcher: fetcher.clone(),
-            neighbourhood: Arc::new(NoNeighbourhood),
+            neighbourhood: neighbourhood(neighbours.clone()),
             clients: Arc::new(Counted(Arc::clone(gateway.counters()))),
             gate: Arc::new(gate),
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         open_admin(&admin, admin_ports, control, &tasks, &stop)?;
-        Ok(House { welcome, store, web, fetcher, gateway, admin, tasks, stop })
+        Ok(House { welcome, store, web, fetcher, neighbours, gateway, admin, tasks, stop })
     }
 
     /// What the user is told at the start.
@@ -117,6 +133,10 @@ impl House {
             tracing::info!(connections = self.tasks.len(), "commands did not end within the grace period");
         }
         self.fetcher.shutdown().await;
+        if let Some(neighbours) = &self.neighbours {
+            // A neighbour that has gone away does not answer the goodbye.
+            let _ = tokio::time::timeout(GOODBYE_MAX, neighbours.shutdown()).await;
+        }
         self.store.close().await;
         // Connections to origins close by themselves; nobody waits for what they still say.
         drop(self.web);
@@ -221,6 +241,58 @@ fn random_token() -> Result<String, Failure> {
         .fill(&mut bytes)
         .map_err(|_| Failure::new(Exit::General, "the system gives no random numbers"))?;
     Ok(data_encoding::HEXLOWER.encode(&bytes))
+}
+
+fn open_neighbours(
+    loaded: &Loaded,
+    limits: &Limits,
+    store: &Store,
+) -> Result<Option<Neighbourhood>, Failure> {
+    let settings = &loaded.settings.neighbours;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let identity = Identity::open(loaded.data_dir())
+        .map_err(|error| Failure::new(Exit::General, format!("identity: {}", with_causes(&error))))?;
+    let config = neighbour_config(loaded, limits);
+    let started = Neighbourhood::start(config, identity, store.clone());
+    started.map(Some).map_err(|error| match &error {
+        StartError::Setup(SetupError::Socket(address, cause)) => {
+            listen::taken("neighbours.listen", *address, cause)
+        }
+        _ => Failure::new(Exit::General, format!("neighbours: {}", with_causes(&error))),
+    })
+}
+
+fn neighbour_config(loaded: &Loaded, limits: &Limits) -> kith_neighbour::config::Config {
+    let settings = &loaded.settings.neighbours;
+    // Who listens on loopback only means boxes on one host; else a name that resolves there is a trick.
+    let local = settings.listen.ip().is_loopback();
+    kith_neighbour::config::Config {
+        name: box_name(&loaded.settings),
+        data_dir: loaded.data_dir().to_owned(),
+        listen: settings.listen,
+        limits: *limits,
+        share: if settings.share { Sharing::On } else { Sharing::Off },
+        upload_bytes_per_second: match settings.upload_rate {
+            settings::Auto::Auto => None,
+            settings::Auto::Set(rate) => Some(u32::try_from(rate.0).unwrap_or(u32::MAX)),
+        },
+        object_bytes_min: settings.min_object.0,
+        discovery: Discovery::Mdns {
+            interfaces: settings.interfaces.clone(),
+            loopback: if local { Loopback::Counts } else { Loopback::Ignored },
+            port: MDNS_PORT,
+        },
+        static_peers: Vec::new(),
+    }
+}
+
+fn neighbourhood(room: Option<Neighbourhood>) -> Arc<dyn house::Neighbourhood> {
+    match room {
+        Some(room) => Arc::new(Neighbours(room)),
+        None => Arc::new(NoNeighbours),
+    }
 }
 
 fn gateway_config(settings: &Settings, facts: &Facts, limits: &Limits) -> kith_gateway::Config {

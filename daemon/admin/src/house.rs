@@ -66,6 +66,8 @@ pub struct NeighbourView {
     pub name: String,
     /// Its node id in hexadecimal.
     pub node_id: String,
+    /// The words that people compare instead of the node id.
+    pub key_words: String,
     /// `mine` or `neighbour` when paired, else `none`.
     pub role: &'static str,
     /// `connected`, `seen`, `away`, `banned` or `quarantined`.
@@ -91,6 +93,8 @@ pub struct NeighbourTotals {
     pub received_bytes: u64,
     /// Body bytes we gave them.
     pub sent_bytes: u64,
+    /// Slices of theirs that did not match their object.
+    pub verify_failures: u64,
     /// Strikes dealt out.
     pub strikes: u64,
     /// Connections open now.
@@ -127,6 +131,9 @@ pub enum PairingError {
     /// No box of that name, node id or address.
     #[error("no box is known by that name, node id or address")]
     NotFound,
+    /// It is this one.
+    #[error("that is this box itself")]
+    Ourselves,
     /// More than one box of that name or prefix.
     #[error("more than one box is known by that name")]
     Ambiguous,

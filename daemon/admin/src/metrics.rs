@@ -30,7 +30,6 @@ struct Snapshot {
     store_bytes: u64,
     store_objects: u64,
     store_written_bytes: u64,
-    mismatches: u64,
     jobs: u64,
     saved_seconds: f64,
     resident_bytes: u64,
@@ -67,7 +66,6 @@ fn snapshot(admin: &Admin) -> Snapshot {
         store_bytes: usage.bytes,
         store_objects: usage.objects,
         store_written_bytes: usage.written_bytes,
-        mismatches: counters.mismatches.count(),
         jobs: parts.fetcher.jobs().len() as u64,
         saved_seconds: seconds(counters.saved_ms.count()),
         resident_bytes: resident_bytes().unwrap_or(0),
@@ -133,7 +131,8 @@ impl Collector for Snapshot {
             ("swarm", 0),
         ];
         let directions = |inward, outward| [("in", inward), ("out", outward)];
-        let NeighbourTotals { received_bytes, sent_bytes, strikes, connections } = self.totals;
+        let NeighbourTotals { received_bytes, sent_bytes, verify_failures, strikes, connections } =
+            self.totals;
         all.counters("kith_bytes_served", "Bytes given to clients, by source", "source", &served)?;
         all.counter("kith_origin_bytes", "Body bytes that origins delivered", self.fetched_origin)?;
         all.counters("kith_requests", "Requests of clients, by result", "result", &self.requests)?;
@@ -145,7 +144,7 @@ impl Collector for Snapshot {
         all.gauge("kith_store_bytes", "Bytes of stored objects", self.store_bytes)?;
         all.gauge("kith_store_objects", "Stored objects", self.store_objects)?;
         all.counter("kith_store_written_bytes", "Bytes written to the disk", self.store_written_bytes)?;
-        let failures = [("origin", 0), ("neighbour", self.mismatches), ("swarm", 0)];
+        let failures = [("origin", 0), ("neighbour", verify_failures), ("swarm", 0)];
         all.counters("kith_verify_failures", "Runs that did not match their object", "source", &failures)?;
         all.counter("kith_strikes", "Strikes dealt out to neighbours", strikes)?;
         all.gauge("kith_flows", "Connections to other boxes and the world", connections)?;
@@ -170,11 +169,16 @@ mod tests {
             fetched_origin: 4,
             requests: vec![("hit", 5)],
             neighbours: vec![("mine", 6), ("neighbour", 0)],
-            totals: NeighbourTotals { received_bytes: 7, sent_bytes: 8, strikes: 9, connections: 10 },
+            totals: NeighbourTotals {
+                received_bytes: 7,
+                sent_bytes: 8,
+                verify_failures: 14,
+                strikes: 9,
+                connections: 10,
+            },
             store_bytes: 11,
             store_objects: 12,
             store_written_bytes: 13,
-            mismatches: 14,
             jobs: 15,
             saved_seconds: 1.5,
             resident_bytes: 16,

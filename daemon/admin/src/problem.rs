@@ -64,6 +64,7 @@ impl From<PairingError> for Problem {
             PairingError::NotFound => {
                 (StatusCode::NOT_FOUND, "box_not_found", "look at `kith neighbours`, or use its address")
             }
+            PairingError::Ourselves => (StatusCode::BAD_REQUEST, "box_is_this_one", "name the other box"),
             PairingError::Ambiguous => (StatusCode::CONFLICT, "box_ambiguous", "use its node id"),
             PairingError::NotOpen => (
                 StatusCode::SERVICE_UNAVAILABLE,
