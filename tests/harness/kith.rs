@@ -284,6 +284,14 @@ impl Kith {
             .with_context(|| format!("{:?}", self.metrics()))
     }
 
+    /// Waits until so many objects are on the shelf: they are filed a moment after the last byte was delivered.
+    pub fn wait_stored(&self, objects: u64) -> Result<()> {
+        self.wait_metrics("objects on the shelf", Duration::from_secs(10), |metrics| {
+            metrics.count("kith_store_objects") == objects
+        })
+        .map(drop)
+    }
+
     /// A command of `kith` about this box.
     pub fn command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Result<Command> {
         let mut command = self.setup.place.command(binary::kith()?);

@@ -1,8 +1,6 @@
 //! The origin replaces a file while it is fetched: a client gets one version whole, or an incomplete transfer; never a
 //! mixture, and nothing mixed is stored. Both versions have the same length, so that only their bytes tell.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use kith_tests::MIB;
 use kith_tests::body::Body;
@@ -186,8 +184,5 @@ fn chunks_without_an_end_are_never_a_whole_file() -> Result<()> {
     assert!(!broken.whole, "{:?}", broken.head);
     assert!(fine.whole);
     assert_eq!(fine.sha256, body.sha256());
-    kith.wait_metrics("one object", Duration::from_secs(5), |metrics| {
-        metrics.count("kith_store_objects") == 1
-    })?;
-    Ok(())
+    kith.wait_stored(1)
 }

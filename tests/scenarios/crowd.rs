@@ -1,7 +1,6 @@
 //! Many clients ask for the same cold file at once: the origin sends it once.
 
 use std::sync::Barrier;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::MIB;
@@ -44,10 +43,7 @@ fn thirty_two_clients_cost_the_origin_one_copy() -> Result<()> {
         outcome?;
     }
     assert!(origin.sent() <= LENGTH + LENGTH / 50, "the origin sent {} of {LENGTH} bytes", origin.sent());
-    kith.wait_metrics("one object", Duration::from_secs(10), |metrics| {
-        metrics.count("kith_store_objects") == 1
-    })?;
-    Ok(())
+    kith.wait_stored(1)
 }
 
 /// The first one has seen enough after a MiB.

@@ -26,7 +26,7 @@ const SPELLINGS: [&str; 30] = [
     "0.0.0.0",
     "0",
     "localhost",
-    "LOCALHOST.",
+    "LocalHost",
     "[::1]",
     "[::]",
     "[0:0:0:0:0:0:0:1]",
@@ -43,7 +43,7 @@ const SPELLINGS: [&str; 30] = [
     "100.64.0.1",
     "[fe80::1]",
     "[fd00::1]",
-    "%31%32%37.0.0.1",
+    "[::FFFF:127.0.0.1]",
 ];
 
 /// Listens where the spellings lead to, and counts who comes.

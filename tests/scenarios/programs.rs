@@ -211,6 +211,15 @@ fn repository(pool: &Path, packages: &str) -> Result<Origin> {
     Ok(script.start()?)
 }
 
+/// The root is empty but for what every package may rely on.
+fn dpkg_itself() -> Result<String> {
+    let architecture = succeed(Command::new("dpkg").arg("--print-architecture"))?.out;
+    Ok(format!(
+        "Package: dpkg\nStatus: install ok installed\nMulti-Arch: foreign\nMaintainer: nobody <nobody@example.org>\n\
+         Architecture: {architecture}Version: 1.21.22\nDescription: package manager\n\n"
+    ))
+}
+
 /// apt-get with everything it keeps in one folder.
 struct Apt {
     options: Vec<String>,
@@ -224,7 +233,7 @@ impl Apt {
         {
             std::fs::create_dir_all(root.join(path))?;
         }
-        std::fs::write(root.join("var/lib/dpkg/status"), "")?;
+        std::fs::write(root.join("var/lib/dpkg/status"), dpkg_itself()?)?;
         let list = root.join("etc/sources.list");
         std::fs::write(&list, format!("deb [trusted=yes] {} ./\n", origin.url("debian")))?;
         let at = |path: &str| root.join(path).display().to_string();

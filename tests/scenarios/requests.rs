@@ -10,7 +10,7 @@ use kith_tests::kith::Kith;
 use kith_tests::origin::Origin;
 
 /// A refusal comes at once; a connection that is kept open shows by its silence.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A request that would be granted, sent behind each malformed one: its answer would show that the box read on.
 const SMUGGLED: &str = "GET /.well-known/kith HTTP/1.1\r\nHost: BOX\r\n\r\n";
