@@ -135,6 +135,8 @@ pub(crate) fn neighbours(admin: &Admin) -> Neighbours {
 #[derive(Debug, Serialize)]
 pub(crate) struct Jobs {
     jobs: Vec<Job>,
+    /// The latest first.
+    ended: Vec<Job>,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,7 +150,9 @@ struct Job {
 }
 
 pub(crate) fn jobs(admin: &Admin, detail: Detail) -> Jobs {
-    Jobs { jobs: admin.parts().fetcher.jobs().into_iter().map(|job| self::job(job, detail)).collect() }
+    let fetcher = &admin.parts().fetcher;
+    let tell = |jobs: Vec<JobView>| jobs.into_iter().map(|job| self::job(job, detail)).collect();
+    Jobs { jobs: tell(fetcher.jobs()), ended: tell(fetcher.ended()) }
 }
 
 fn job(job: JobView, detail: Detail) -> Job {

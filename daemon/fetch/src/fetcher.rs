@@ -3,7 +3,7 @@
 //! Requests for one target are collapsed: the first one asks, the others wait for the head of its answer and join
 //! the job, unless the answer is not theirs to share (not storable, another variant).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +13,7 @@ use http::HeaderMap;
 use kith_model::freshness;
 use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest};
+use kith_model::limits::ENDED_JOBS_MAX;
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GROUP_BYTES};
 use kith_model::representation::{Head, ObjectInfo, Representation};
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
 struct Running {
     jobs: HashMap<Target, Vec<Arc<Shared>>>,
     questions: HashMap<Target, watch::Receiver<Outcome>>,
+    /// The latest first.
+    ended: VecDeque<JobView>,
 }
 
 /// What others need to join a job.
@@ -256,6 +259,8 @@ impl Fetcher {
             if jobs.is_empty() {
                 running.jobs.remove(target);
             }
+            running.ended.truncate(ENDED_JOBS_MAX - 1);
+            running.ended.push_front(job.view());
         }
     }
 
@@ -276,6 +281,11 @@ impl Fetcher {
     pub fn jobs(&self) -> Vec<JobView> {
         let running = self.inner.running();
         running.jobs.values().flatten().map(|job| job.view()).collect()
+    }
+
+    /// The latest jobs that ended, the latest first: for those who ask after the fact where the bytes came from.
+    pub fn ended(&self) -> Vec<JobView> {
+        self.inner.running().ended.iter().cloned().collect()
     }
 
     /// What was counted since start.

@@ -53,6 +53,16 @@ pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Request bodies hyper buffers, and answers below this are written at once with their head.
 pub const CLIENT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Large pieces (256 KiB) on their way to clients at once, all together 8 MiB; who finds none left is given
+/// [`CLIENT_SMALL_PIECE_BYTES`] at a time. 200 clients of 1 KiB/s would hold 50 MiB otherwise.
+pub const CLIENT_LARGE_PIECES_MAX: usize = 32;
+
+/// Piece for a client that is slow, or one too many.
+pub const CLIENT_SMALL_PIECE_BYTES: u64 = 16 * 1024;
+
+/// A client that takes longer over one piece is slow.
+pub const CLIENT_SLOW_PIECE: Duration = Duration::from_secs(1);
+
 /// A hit of this many bytes or more is a download, which its origin is told of (`origins.touch`).
 pub const TOUCH_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -281,8 +291,11 @@ pub const PAIRING_CONNECTIONS_MAX: usize = 2;
 /// Records that the mDNS cache may hold before it is thrown away and begun anew: 64 boxes need 300.
 pub const DISCOVERY_RECORDS_MAX: i64 = 2048;
 
-/// How often the mDNS cache is looked at.
+/// How often the mDNS cache is looked at ...
 pub const DISCOVERY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// ... and after how many events besides: a flood brings ten thousand a second.
+pub const DISCOVERY_CHECK_EVENTS: u32 = 128;
 
 /// Socket buffers in bytes: with the kernel's 208 KiB a gigabit stream lost 4 to 11 thousand packets in 2 GiB, with
 /// 4 MiB none. The kernel caps it by `net.core.rmem_max`.
@@ -290,3 +303,8 @@ pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Upper bound of path MTU discovery: an Ethernet without jumbo frames. Above 6500 segmentation offload hangs.
 pub const UDP_MTU_MAX: u16 = 1452;
+
+// People
+
+/// Ended jobs that are kept to be shown: one screen of them, 10 KB with their URLs.
+pub const ENDED_JOBS_MAX: usize = 32;

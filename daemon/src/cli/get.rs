@@ -48,8 +48,7 @@ pub(super) async fn run(command: &Get, loaded: &Loaded) -> Result<(), Failure> {
     let arrived = transfer(&route, &address, &target, &mut progress, watch.as_ref()).await;
     progress.clear();
     let Arrived { part, headers, length } = arrived?;
-    if let Some(watch) = &watch {
-        // While the box checks and files the whole, its job can still be seen.
+    if let Some(watch) = watch.as_ref().filter(|_| !is_hit(&headers)) {
         progress.look(watch).await;
     }
     check_length(&part, length)?;
@@ -151,6 +150,7 @@ async fn attempt(
     }
     part.bind(validator(&incoming).as_ref(), incoming.length).map_err(broken)?;
     progress.length(incoming.length);
+    let watch = watch.filter(|_| !is_hit(&incoming.headers));
     while let Some(bytes) = incoming.next().await? {
         part.write(&bytes).map_err(broken)?;
         progress.advance(part.bytes(), watch).await;
@@ -181,15 +181,20 @@ async fn expected(route: &Route, address: &Address, headers: &HeaderMap) -> Opti
     route.digest_afterwards(address, tag).await
 }
 
+/// What lay on the shelf before has no job that would tell its sources.
+fn is_hit(headers: &HeaderMap) -> bool {
+    let value = headers.get("cache-status").and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.split(';').any(|parameter| parameter.trim() == "hit"))
+}
+
 /// By the box's count of the job; a hit has no job.
 fn sources(route: &Route, headers: &HeaderMap, seen: &Sources, bytes: u64) -> Sources {
     if !seen.0.is_empty() {
         return seen.clone();
     }
-    let cache_status = headers.get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let from = match route {
         Route::Direct(_) => "origin",
-        Route::Box(_) if cache_status.contains("hit") => "store",
+        Route::Box(_) if is_hit(headers) => "store",
         Route::Box(_) => "box",
     };
     Sources(vec![(from.to_owned(), bytes)])

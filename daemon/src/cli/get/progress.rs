@@ -128,10 +128,11 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// Of the running job, or of the one that ended last.
     async fn sources(&self) -> Option<Sources> {
-        let jobs = self.control.get("/api/v1/jobs").await.ok()?;
+        let answer = self.control.get("/api/v1/jobs").await.ok()?;
         let of_url = |job: &&Value| job.get("url").and_then(Value::as_str) == Some(&self.url);
-        let job = jobs.get("jobs")?.as_array()?.iter().find(of_url)?;
-        job.get("sources").map(Sources::read)
+        let all = ["jobs", "ended"].into_iter().filter_map(|list| answer.get(list)?.as_array());
+        all.flatten().find(of_url)?.get("sources").map(Sources::read)
     }
 }
