@@ -1,0 +1,45 @@
+//! Kith beside its yardsticks: nginx, curl straight to the origin, plain TCP.
+//!
+//! Prints figures and their ratios and asserts nothing: a figure depends on the machine, a ratio of two things that
+//! were measured in turn in the same minutes far less. What is measured, and how to read it, is in `README.md`.
+
+mod figures;
+mod hits;
+mod lan;
+mod load;
+mod memory;
+mod miss;
+mod nginx;
+mod size;
+mod usage;
+
+use anyhow::{Result, bail};
+
+/// A bench and its name.
+type Bench = (&'static str, fn() -> Result<()>);
+
+/// What can be asked for, in the order of `all`.
+const BENCHES: [Bench; 5] = [
+    ("size", size::measure),
+    ("memory", memory::measure),
+    ("hits", hits::measure),
+    ("miss", miss::measure),
+    ("lan", lan::measure),
+];
+
+fn main() -> Result<()> {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if words.is_empty() || words.iter().any(|word| word == "all") {
+        words = BENCHES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("not built with --release: these figures say nothing");
+    }
+    for word in &words {
+        let Some((_, measure)) = BENCHES.iter().find(|(name, _)| name == word) else {
+            bail!("there is no bench {word:?}; there are size, memory, hits, miss, lan, and `all` of them");
+        };
+        measure()?;
+    }
+    Ok(())
+}
