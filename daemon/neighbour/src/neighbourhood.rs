@@ -291,18 +291,36 @@ impl Neighbourhood {
     pub async fn join(&self, who: &str, code: &str, role: &str) -> Result<View, JoinError> {
         Role::parse(role)?;
         let code = Code::parse(code).ok_or(JoinError::BadCode)?;
-        let address = self.address_of(who)?;
-        let id = pair::join(&self.room, address, &code).await?;
+        let id = self.join_at_any(&self.addresses_of(who)?, &code).await?;
         let joined = self.list().into_iter().find(|view| view.id == id);
         joined.ok_or_else(|| JoinError::Failed("the box was unpaired at once".into()))
     }
 
-    fn address_of(&self, who: &str) -> Result<SocketAddr, FindError> {
+    /// A box may be announced at addresses that nobody reaches from here: only silence leads to the next one.
+    async fn join_at_any(&self, addresses: &[SocketAddr], code: &Code) -> Result<NodeId, JoinError> {
+        let mut outcome = Err(FindError::NotFound.into());
+        for address in addresses {
+            outcome = pair::join(&self.room, *address, code).await;
+            if !matches!(outcome, Err(JoinError::Unreachable(_))) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Where a box may be, IPv4 first: a link-local address is the likeliest to be another interface's.
+    fn addresses_of(&self, who: &str) -> Result<Vec<SocketAddr>, FindError> {
         if let Some(address) = parse_address(who) {
-            return Ok(address);
+            return Ok(vec![address]);
         }
         let view = self.find(who, |_| true)?;
-        view.address.ok_or(FindError::NotFound)
+        let mut addresses: Vec<SocketAddr> = view.address.into_iter().collect();
+        if let Some(seen) = self.room.roster().find(&view.id) {
+            addresses.extend(&seen.addresses);
+        }
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses.dedup();
+        Ok(addresses)
     }
 
     /// Forgets a box and ends its session at once.
