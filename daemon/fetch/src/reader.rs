@@ -15,7 +15,7 @@ use crate::counters::Counters;
 use crate::plan::Demand;
 
 /// Bytes handed out at once at most: 256 KiB, where copying is cheapest (larger leaves the processor's cache).
-const PIECE_BYTES: u64 = 256 * 1024;
+pub const PIECE_BYTES: u64 = 256 * 1024;
 
 /// Why a reader stops before its range is through. The client must see an incomplete transfer.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,15 @@ impl Reader {
     /// # Cancel safety
     /// Dropping the future loses nothing: the piece is read again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.next_within(PIECE_BYTES).await
+    }
+
+    /// The same, of at most `bytes_max` bytes, for who cannot give a whole piece's memory away.
+    ///
+    /// # Cancel safety
+    /// As of [`Self::next`].
+    pub async fn next_within(&mut self, bytes_max: u64) -> Result<Option<Bytes>, ReadError> {
+        let bytes_max = bytes_max.clamp(1, PIECE_BYTES);
         loop {
             let end = self.known_end();
             self.not_misled()?;
@@ -92,7 +101,7 @@ impl Reader {
                 continue;
             }
             let there = ChunkGroup(group.saturating_add(visible)).offset();
-            let to = there.min(self.at + PIECE_BYTES).min(end.unwrap_or(u64::MAX));
+            let to = there.min(self.at.saturating_add(bytes_max)).min(end.unwrap_or(u64::MAX));
             let Some(range) = ByteRange::new(self.at, to).filter(|range| !range.is_empty()) else {
                 return Err(ReadError::Incomplete);
             };

@@ -23,7 +23,7 @@ use kith_model::representation::Representation;
 use kith_model::time::UnixMillis;
 use tracing::{debug, info};
 
-use crate::body::Body;
+use crate::body::{Body, LargePieces};
 use crate::conditions::Verdict;
 use crate::connection::REFUSED;
 use crate::counters::{Counters, Outcome};
@@ -52,6 +52,7 @@ pub(crate) struct Answerer {
     pub(crate) about: About,
     pub(crate) touch: Touch,
     pub(crate) fetcher: Fetcher,
+    pub(crate) shares: LargePieces,
     pub(crate) counters: std::sync::Arc<Counters>,
 }
 
@@ -136,26 +137,26 @@ impl Answerer {
                 let Some(reader) = self.fetcher.open(id, range).await.map_err(refusal)? else {
                     return Ok(None);
                 };
-                body_of(reader, range.len()).await?
+                self.body_of(reader, range.len()).await?
             }
         };
         Ok(Some(respond::content(headers, part, Some(length), verb, body)))
     }
-}
 
-/// Small content is read at once: it goes out together with its head, and what cannot be read is told in the status.
-async fn body_of(mut reader: Reader, length: u64) -> Result<Body, Refusal> {
-    if length > CLIENT_BUFFER_BYTES as u64 {
-        return Ok(Body::reading(reader));
-    }
-    let mut all = BytesMut::new();
-    while let Some(piece) = reader.next().await.map_err(|_| Refusal::Shelf)? {
-        if piece.len() as u64 == length {
-            return Ok(Body::whole(piece));
+    /// Small content is read at once: it goes out together with its head, and what cannot be read is told in the status.
+    async fn body_of(&self, mut reader: Reader, length: u64) -> Result<Body, Refusal> {
+        if length > CLIENT_BUFFER_BYTES as u64 {
+            return Ok(Body::reading(reader, &self.shares));
         }
-        all.extend_from_slice(&piece);
+        let mut all = BytesMut::new();
+        while let Some(piece) = reader.next().await.map_err(|_| Refusal::Shelf)? {
+            if piece.len() as u64 == length {
+                return Ok(Body::whole(piece));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(Body::whole(all.freeze()))
     }
-    Ok(Body::whole(all.freeze()))
 }
 
 /// One request for a URL.
@@ -292,7 +293,7 @@ impl Errand<'_> {
         let age = freshness::age(self.now, &arriving.head);
         let age = (age.as_secs() > 0).then_some(age);
         let headers = respond::site_fields(arriving.head.headers, self.door, status, age);
-        let body = Body::reading(arriving.reader);
+        let body = Body::reading(arriving.reader, &self.gateway.shares);
         let response = respond::content(headers, arriving.range, arriving.length, self.demand.verb, body);
         Ok((response, outcome))
     }

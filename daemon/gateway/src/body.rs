@@ -1,16 +1,23 @@
-//! The content of an answer, pulled piece by piece as the client takes it: at most one piece waits for a slow one.
+//! The content of an answer, pulled piece by piece as the client takes it: at most one piece waits for a slow one,
+//! and a small one after the first.
 //!
 //! When bytes do not come as promised the body ends with an error, and the connection is cut: an incomplete transfer
 //! never looks complete. Knows no status and no fields.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
-use kith_fetch::reader::{ReadError, Reader};
+use kith_fetch::reader::{PIECE_BYTES, ReadError, Reader};
 use kith_fetch::source::{ByteStream, SourceError};
+use kith_model::limits::{
+    CLIENT_LARGE_PIECES_MAX, CLIENT_PROOF_BYTES, CLIENT_SLOW_BYTES_A_MILLISECOND, CLIENT_SMALL_PIECE_BYTES,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
 /// Content of an answer.
@@ -25,7 +32,7 @@ enum Kind {
     Empty,
     Whole(Bytes),
     /// From the store, after or while it arrives.
-    Reading(ReusableBoxFuture<'static, Read>),
+    Reading(Reading),
     /// From the origin, past the store.
     Passing {
         stream: ByteStream,
@@ -33,7 +40,86 @@ enum Kind {
     },
 }
 
+/// Reads pieces of a size that suits the client.
+struct Reading {
+    future: ReusableBoxFuture<'static, Read>,
+    /// The reader while no piece is being read.
+    idle: Option<Reader>,
+    helping: Helping,
+}
+
 type Read = (Reader, Result<Option<Bytes>, ReadError>);
+
+/// The shares of large pieces that all clients have together.
+#[derive(Clone, Debug)]
+pub(crate) struct LargePieces(Arc<Semaphore>);
+
+impl Default for LargePieces {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CLIENT_LARGE_PIECES_MAX)))
+    }
+}
+
+/// How much one client is given at once.
+struct Helping {
+    shares: LargePieces,
+    /// Held while a large piece is on its way.
+    share: Option<OwnedSemaphorePermit>,
+    /// When the last piece was given, and its size.
+    given: Option<(Instant, u64)>,
+    /// What a client that was slow still has to take without a pause to count as quick again. The kernel takes some
+    /// at once for any client, so one quick piece says nothing.
+    to_prove: u64,
+}
+
+impl Helping {
+    fn new(shares: LargePieces) -> Self {
+        Self { shares, share: None, given: None, to_prove: 0 }
+    }
+
+    /// Bytes to give next. The last piece is gone when this is asked.
+    fn next(&mut self) -> u64 {
+        self.share = None;
+        self.judge();
+        if self.to_prove == 0 {
+            self.share = Arc::clone(&self.shares.0).try_acquire_owned().ok();
+        }
+        if self.share.is_some() { PIECE_BYTES } else { CLIENT_SMALL_PIECE_BYTES }
+    }
+
+    fn judge(&mut self) {
+        let Some((since, bytes)) = self.given.take() else { return };
+        if since.elapsed().as_millis() > u128::from(bytes / CLIENT_SLOW_BYTES_A_MILLISECOND) {
+            self.to_prove = CLIENT_PROOF_BYTES;
+        } else {
+            self.to_prove = self.to_prove.saturating_sub(bytes);
+        }
+    }
+
+    fn given(&mut self, bytes: u64) {
+        self.given = Some((Instant::now(), bytes));
+    }
+}
+
+impl Reading {
+    fn new(reader: Reader, shares: LargePieces) -> Self {
+        let mut helping = Helping::new(shares);
+        let future = ReusableBoxFuture::new(read(reader, helping.next()));
+        Self { future, idle: None, helping }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if let Some(reader) = self.idle.take() {
+            self.future.set(read(reader, self.helping.next()));
+        }
+        let (reader, next) = ready!(self.future.poll(cx));
+        self.idle = Some(reader);
+        if let Ok(Some(piece)) = &next {
+            self.helping.given(piece.len() as u64);
+        }
+        Poll::Ready(next)
+    }
+}
 
 /// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +144,8 @@ impl Body {
         Self { left: Some(bytes.len() as u64), kind: Kind::Whole(bytes) }
     }
 
-    pub(crate) fn reading(reader: Reader) -> Self {
-        Self { left: reader.remaining(), kind: Kind::Reading(ReusableBoxFuture::new(read(reader))) }
+    pub(crate) fn reading(reader: Reader, shares: &LargePieces) -> Self {
+        Self { left: reader.remaining(), kind: Kind::Reading(Reading::new(reader, shares.clone())) }
     }
 
     /// A body that the origin sends: `skip` bytes of it are left out, then `left` are passed on.
@@ -80,11 +166,7 @@ impl Body {
         let next = match &mut self.kind {
             Kind::Empty => None,
             Kind::Whole(bytes) => Some(Ok(std::mem::take(bytes))),
-            Kind::Reading(future) => {
-                let (reader, next) = ready!(future.poll(cx));
-                future.set(read(reader));
-                next.map_err(BodyError::from).transpose()
-            }
+            Kind::Reading(reading) => ready!(reading.poll(cx)).map_err(BodyError::from).transpose(),
             Kind::Passing { stream, skip } => ready!(poll_passing(stream, skip, cx)),
         };
         Poll::Ready(self.account(next))
@@ -106,8 +188,8 @@ impl Body {
     }
 }
 
-async fn read(mut reader: Reader) -> Read {
-    let next = reader.next().await;
+async fn read(mut reader: Reader, bytes_max: u64) -> Read {
+    let next = reader.next_within(bytes_max).await;
     (reader, next)
 }
 
@@ -168,6 +250,8 @@ impl std::fmt::Debug for Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::stream;
     use http_body_util::BodyExt;
 
@@ -180,6 +264,27 @@ mod tests {
 
     async fn read_all(body: Body) -> Result<Bytes, BodyError> {
         body.collect().await.map(http_body_util::Collected::to_bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_is_given_little_at_once_and_a_quick_one_much() {
+        let shares = LargePieces::default();
+        let mut quick = Helping::new(shares.clone());
+        let mut slow = Helping::new(shares.clone());
+        assert_eq!((quick.next(), slow.next()), (PIECE_BYTES, PIECE_BYTES));
+        slow.given(PIECE_BYTES);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        quick.given(PIECE_BYTES);
+        assert_eq!((quick.next(), slow.next()), (PIECE_BYTES, CLIENT_SMALL_PIECE_BYTES));
+        for _ in 1..CLIENT_PROOF_BYTES / CLIENT_SMALL_PIECE_BYTES {
+            slow.given(CLIENT_SMALL_PIECE_BYTES);
+            assert_eq!(slow.next(), CLIENT_SMALL_PIECE_BYTES);
+        }
+        slow.given(CLIENT_SMALL_PIECE_BYTES);
+        assert_eq!(slow.next(), PIECE_BYTES);
+        let mut others: Vec<_> = (0..CLIENT_LARGE_PIECES_MAX).map(|_| Helping::new(shares.clone())).collect();
+        let large = others.iter_mut().filter_map(|other| (other.next() == PIECE_BYTES).then_some(())).count();
+        assert_eq!(large, CLIENT_LARGE_PIECES_MAX - 2);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Answerer, Touch};
+use crate::body::LargePieces;
 use crate::counters::Counters;
 use crate::house::{Allow, House};
 use crate::listen::{self, Crowd, Doorway};
@@ -59,7 +60,14 @@ impl Gateway {
         let about = About { name, version, node_id };
         let (tasks, drain, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let doorway = Arc::new(Doorway {
-            answerer: Answerer { house, about, touch, fetcher, counters: Arc::clone(&counters) },
+            answerer: Answerer {
+                house,
+                about,
+                touch,
+                fetcher,
+                shares: LargePieces::default(),
+                counters: Arc::clone(&counters),
+            },
             places: Arc::new(Semaphore::new(config.connections_max)),
             crowd: Crowd::new(config.connections_max, config.connections_per_address_max),
             refusals: Doorway::refusals(),

@@ -60,8 +60,12 @@ pub const CLIENT_LARGE_PIECES_MAX: usize = 32;
 /// Piece for a client that is slow, or one too many.
 pub const CLIENT_SMALL_PIECE_BYTES: u64 = 16 * 1024;
 
-/// A client that takes longer over one piece is slow.
-pub const CLIENT_SLOW_PIECE: Duration = Duration::from_secs(1);
+/// A client that takes less of a piece in a millisecond is slow: 256 KiB/s.
+pub const CLIENT_SLOW_BYTES_A_MILLISECOND: u64 = 256;
+
+/// What a client that was slow has to take quickly before it is given large pieces again: four times what the kernel
+/// takes for any client ([`CLIENT_UNSENT_BYTES_MAX`]).
+pub const CLIENT_PROOF_BYTES: u64 = 512 * 1024;
 
 /// A hit of this many bytes or more is a download, which its origin is told of (`origins.touch`).
 pub const TOUCH_BYTES_MIN: u64 = 1024 * 1024;
