@@ -13,25 +13,38 @@ use crate::clock;
 use crate::connect;
 use crate::identity::{NodeId, NodeKey};
 use crate::room::Room;
+use crate::roster::Known;
 use crate::tls::Expected;
 
-/// Pauses that double up to a bound. Pure.
+/// Pauses that double up to a bound. Pure. Every try counts, also one that led to a session: a box that takes
+/// us in and throws us out at once must not make us dial without a pause.
 #[derive(Clone, Copy, Debug)]
 struct Backoff {
-    failures: u32,
+    tries: u32,
+    tried_at: Option<Instant>,
     due: Instant,
 }
 
 impl Backoff {
     fn new(due: Instant) -> Self {
-        Self { failures: 0, due }
+        Self { tries: 0, tried_at: None, due }
     }
 
-    fn failed(&mut self, now: Instant) {
+    /// Notes a try. One that comes long after the last begins anew.
+    fn tried(&mut self, now: Instant) {
+        if self.tried_at.is_none_or(|last| now.saturating_duration_since(last) > 2 * REDIAL_MAX) {
+            self.tries = 0;
+        }
         let pause =
-            REDIAL_MIN.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(REDIAL_MAX);
-        self.failures = self.failures.saturating_add(1).min(16);
+            REDIAL_MIN.saturating_mul(1u32.checked_shl(self.tries).unwrap_or(u32::MAX)).min(REDIAL_MAX);
+        self.tries = (self.tries + 1).min(16);
+        self.tried_at = Some(now);
         self.due = now + pause;
+    }
+
+    /// A new address is worth a try soon, whatever came of the old ones.
+    fn hurry(&mut self, now: Instant) {
+        self.due = self.due.min(now + REDIAL_MIN);
     }
 }
 
@@ -45,8 +58,22 @@ enum Callee {
 struct Call {
     backoff: Backoff,
     is_running: bool,
-    /// Addresses that were known when it was tried last: others are worth a try at once.
+    /// Addresses that were known when we looked last.
     tried: Vec<SocketAddr>,
+}
+
+impl Call {
+    fn new(due: Instant) -> Self {
+        Self { backoff: Backoff::new(due), is_running: false, tried: Vec::new() }
+    }
+
+    fn note(&mut self, addresses: &[SocketAddr], now: Instant) {
+        let has_news = addresses.iter().any(|address| !self.tried.contains(address));
+        if has_news && !self.tried.is_empty() {
+            self.backoff.hurry(now);
+        }
+        self.tried = addresses.to_vec();
+    }
 }
 
 /// The box with the higher id gives the other this much time to dial first: saves most double connections.
@@ -55,43 +82,51 @@ const COURTESY: Duration = Duration::from_millis(300);
 /// Dials until the room stops.
 pub(crate) async fn run(room: Arc<Room>) {
     let mut calls: HashMap<Callee, Call> = HashMap::new();
-    let mut running: JoinSet<(Callee, bool)> = JoinSet::new();
+    let mut running: JoinSet<Callee> = JoinSet::new();
     loop {
         let now = Instant::now();
         let wanted = wanted(&room);
-        calls.retain(|callee, call| call.is_running || wanted.contains_key(callee));
+        // A callee is remembered while it is paired, so that its pauses outlive its sessions.
+        calls.retain(|callee, _| is_known(&room, *callee));
+        let mut next = now + REDIAL_MAX;
         for (callee, (addresses, expected)) in wanted {
-            let call = calls.entry(callee).or_insert_with(|| Call {
-                backoff: Backoff::new(now + courtesy(&room, callee)),
-                is_running: false,
-                tried: addresses.clone(),
+            let due = now + courtesy(&room, callee);
+            let call = calls.entry(callee).or_insert_with(|| Call::new(due));
+            call.note(&addresses, now);
+            if call.is_running {
+                continue;
+            }
+            if call.backoff.due > now {
+                next = next.min(call.backoff.due);
+                continue;
+            }
+            call.is_running = true;
+            call.backoff.tried(now);
+            let room = Arc::clone(&room);
+            running.spawn(async move {
+                try_all(&room, &addresses, &expected).await;
+                callee
             });
-            if addresses.iter().any(|address| !call.tried.contains(address)) {
-                call.backoff = Backoff::new(call.backoff.due.min(now + REDIAL_MIN));
-            }
-            call.tried.clone_from(&addresses);
-            if !call.is_running && call.backoff.due <= now {
-                call.is_running = true;
-                let room = Arc::clone(&room);
-                running.spawn(async move { (callee, try_all(&room, &addresses, &expected).await) });
-            }
         }
-        let next = calls.values().filter(|call| !call.is_running).map(|call| call.backoff.due).min();
         tokio::select! {
             () = room.stopping.cancelled() => break,
             () = room.wake.notified() => {}
-            () = tokio::time::sleep_until(next.unwrap_or(now + REDIAL_MAX)) => {}
-            Some(Ok((callee, reached))) = running.join_next() => {
-                if reached {
-                    calls.remove(&callee);
-                } else if let Some(call) = calls.get_mut(&callee) {
+            () = tokio::time::sleep_until(next) => {}
+            Some(Ok(callee)) = running.join_next() => {
+                if let Some(call) = calls.get_mut(&callee) {
                     call.is_running = false;
-                    call.backoff.failed(Instant::now());
                 }
             }
         }
     }
     running.shutdown().await;
+}
+
+fn is_known(room: &Room, callee: Callee) -> bool {
+    match callee {
+        Callee::Box(id) => room.known(&id) == Known::Paired,
+        Callee::Address(address) => room.config.static_peers.contains(&address),
+    }
 }
 
 fn courtesy(room: &Room, callee: Callee) -> Duration {
@@ -131,31 +166,52 @@ fn wanted(room: &Arc<Room>) -> HashMap<Callee, (Vec<SocketAddr>, Expected)> {
     wanted
 }
 
-async fn try_all(room: &Arc<Room>, addresses: &[SocketAddr], expected: &Expected) -> bool {
+async fn try_all(room: &Arc<Room>, addresses: &[SocketAddr], expected: &Expected) {
     for address in addresses {
         match connect::dial(room, *address, expected.clone()).await {
-            Ok(()) | Err(connect::ConnectError::NotNeeded(_)) => return true,
+            Ok(()) | Err(connect::ConnectError::NotNeeded(_)) => return,
             Err(error) => tracing::debug!(%address, %error, "neighbour not reached"),
         }
     }
-    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pauses(backoff: &mut Backoff, mut now: Instant, count: usize) -> Vec<u64> {
+        let pause = |_| {
+            backoff.tried(now);
+            let pause = backoff.due - now;
+            now = backoff.due;
+            u64::try_from(pause.as_millis()).expect("small")
+        };
+        (0..count).map(pause).collect()
+    }
+
     #[test]
-    fn pauses_double_up_to_a_minute() {
+    fn pauses_double_up_to_a_minute_and_begin_anew_after_a_long_session() {
         let start = Instant::now();
         let mut backoff = Backoff::new(start);
-        let pauses: Vec<u64> = (0..40)
-            .map(|_| {
-                backoff.failed(start);
-                u64::try_from((backoff.due - start).as_millis()).expect("small")
-            })
-            .collect();
-        assert_eq!(&pauses[..5], [250, 500, 1000, 2000, 4000]);
-        assert_eq!(pauses.last(), Some(&60_000));
+        let first = pauses(&mut backoff, start, 40);
+        assert_eq!(&first[..5], [250, 500, 1000, 2000, 4000]);
+        assert_eq!(first.last(), Some(&60_000));
+        let later = backoff.due + 3 * REDIAL_MAX;
+        assert_eq!(pauses(&mut backoff, later, 2), [250, 500]);
+    }
+
+    #[test]
+    fn a_new_address_is_tried_soon_but_not_at_once() {
+        let start = Instant::now();
+        let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let mut call = Call::new(start);
+        call.note(&[address(1)], start);
+        assert_eq!(call.backoff.due, start);
+        pauses(&mut call.backoff, start, 20);
+        let now = call.backoff.due - REDIAL_MAX;
+        call.note(&[address(1)], now);
+        assert_eq!(call.backoff.due, now + REDIAL_MAX);
+        call.note(&[address(2), address(1)], now);
+        assert_eq!(call.backoff.due, now + REDIAL_MIN);
     }
 }

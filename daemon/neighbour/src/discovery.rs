@@ -11,7 +11,9 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_model::limits::{DISCOVERY_CHECK_INTERVAL, DISCOVERY_RECORDS_MAX, TXT_BYTES_MAX};
+use kith_model::limits::{
+    DISCOVERY_CHECK_EVENTS, DISCOVERY_CHECK_INTERVAL, DISCOVERY_RECORDS_MAX, TXT_BYTES_MAX,
+};
 use mdns_sd::{IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -95,24 +97,32 @@ impl Announcing {
         let mut check = interval(DISCOVERY_CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let Some(mut events) = self.browse() else { return };
+        let mut unchecked = 0;
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 () = room.stopping.cancelled() => return,
                 _ = check.tick() => {
-                    if self.records().await > DISCOVERY_RECORDS_MAX {
-                        tracing::warn!("too many mDNS records; discovery begins anew");
-                        return;
-                    }
+                    unchecked = DISCOVERY_CHECK_EVENTS;
+                    None
                 }
-                event = events.recv_async() => match event {
-                    Ok(ServiceEvent::ServiceResolved(service)) => hearing.resolved(room, &service),
-                    Ok(ServiceEvent::ServiceRemoved(_, full_name)) => hearing.removed(room, &full_name),
-                    Ok(_) => {}
-                    // The library gives up on a listener that lags.
-                    Err(_) => match self.browse() {
-                        Some(again) => events = again,
-                        None => return,
-                    },
+                event = events.recv_async() => Some(event),
+            };
+            unchecked += 1;
+            if unchecked >= DISCOVERY_CHECK_EVENTS {
+                unchecked = 0;
+                if self.records().await > DISCOVERY_RECORDS_MAX {
+                    tracing::warn!("too many mDNS records; discovery begins anew");
+                    return;
+                }
+            }
+            match event {
+                Some(Ok(ServiceEvent::ServiceResolved(service))) => hearing.resolved(room, &service),
+                Some(Ok(ServiceEvent::ServiceRemoved(_, full_name))) => hearing.removed(room, &full_name),
+                Some(Ok(_)) | None => {}
+                // The library gives up on a listener that lags.
+                Some(Err(_)) => match self.browse() {
+                    Some(again) => events = again,
+                    None => return,
                 },
             }
         }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use kith_fetch::source::{Abilities, Fault, Found, Lane, Source, SourceError, SourceKind, Wanted};
-use kith_model::limits::{self, FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT};
+use kith_model::limits::{FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
 use kith_model::time::UnixMillis;
@@ -295,6 +295,3 @@ impl Lane for Slices {
         Box::pin(self.read())
     }
 }
-
-// A slice that fits is at most this long, so a lane's buffer has a bound.
-const _: () = assert!(limits::ENCODE_GROUPS_MAX <= 64);
