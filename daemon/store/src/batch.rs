@@ -14,7 +14,7 @@ use kith_model::verify;
 use crate::cellar::Cellar;
 use crate::error::{IndexError, WriteError};
 use crate::evict;
-use crate::files::{self, Kind, PartFiles};
+use crate::files::{self, Kind, PartFiles, Sync};
 use crate::index::Tables;
 use crate::keeper::{NewBytes, NewObject, Order, Reply, percent};
 use crate::record::Record;
@@ -23,8 +23,7 @@ use crate::store::{Pin, Purge};
 /// What a batch will have done when its index transaction is committed.
 pub(crate) struct Batch<'a> {
     cellar: &'a Cellar,
-    /// Sealed records to be written, or sidecars to be deleted.
-    sidecars: BTreeMap<ObjectId, Option<Vec<u8>>>,
+    sidecars: BTreeMap<ObjectId, Sidecar>,
     /// Objects that come to the shelf, with the files that become theirs.
     arrived: BTreeMap<ObjectId, Option<PartFiles>>,
     /// Objects that leave the shelf.
@@ -37,6 +36,14 @@ pub(crate) struct Batch<'a> {
     bytes: (u64, u64),
     evicted: u64,
     replies: Vec<Answer>,
+}
+
+/// What is to become of a sidecar.
+enum Sidecar {
+    /// It says this from now on. When the body is in the record, and so in the index row, nothing is lost before the
+    /// system writes it by itself: many small objects would otherwise cost a sync each.
+    Written(Vec<u8>, Sync),
+    Deleted,
 }
 
 /// Answers one order, when it is known whether the batch is on the disk.
@@ -86,8 +93,8 @@ impl<'a> Batch<'a> {
                 tracing::warn!(object = %id, "an object is damaged on the disk and was taken off the shelf");
                 self.remove(tables, &id)?;
             }
-            Order::Evict { bytes_needed, reply } => {
-                let freed = self.evict(tables, bytes_needed)?;
+            Order::Evict { room_bytes, reply } => {
+                let freed = self.evict(tables, room_bytes)?;
                 self.reply(reply, Ok(freed));
             }
             Order::Flush | Order::Close(_) => {}
@@ -156,9 +163,16 @@ impl<'a> Batch<'a> {
             return Ok(Err(WriteError::Misfit));
         }
         self.unfile_elsewhere(tables, &representation)?;
+        let known = old.representations.iter().any(|filed| filed.key == representation.key);
         let mut renewed = old.clone();
         renewed.file(representation);
-        self.put(tables, Some(&old), &renewed)?;
+        if known && !self.sidecars.contains_key(&old.info.id) {
+            // Every download lets the origin confirm: that must not cost a sidecar each time. The one that is there
+            // has an older head, which a rebuilt index would only have confirmed again.
+            tables.put(Some(&old), &renewed)?;
+        } else {
+            self.put(tables, Some(&old), &renewed)?;
+        }
         Ok(Ok(()))
     }
 
@@ -199,7 +213,8 @@ impl<'a> Batch<'a> {
         record: &Record,
     ) -> Result<(), IndexError> {
         let sealed = tables.put(old, record)?;
-        self.sidecars.insert(record.info.id, Some(sealed));
+        let sync = if record.inline.is_some() { Sync::Later } else { Sync::Before };
+        self.sidecars.insert(record.info.id, Sidecar::Written(sealed, sync));
         Ok(())
     }
 
@@ -247,19 +262,22 @@ impl<'a> Batch<'a> {
     /// Takes an object off the shelf. Returns the bytes freed.
     fn remove(&mut self, tables: &mut Tables<'_>, id: &ObjectId) -> Result<u64, IndexError> {
         let Some(record) = tables.remove(id)? else { return Ok(0) };
-        self.sidecars.insert(*id, None);
+        self.sidecars.insert(*id, Sidecar::Deleted);
         self.gone.insert(*id);
         self.objects.1 += 1;
         self.bytes.1 += record.info.length;
         Ok(record.info.length + verify::outboard_len(record.info.length))
     }
 
-    /// Makes room: down to the lower mark when the upper one is passed, and `bytes_needed` at least.
-    fn evict(&mut self, tables: &mut Tables<'_>, bytes_needed: u64) -> Result<u64, IndexError> {
+    /// Makes room: down to the lower mark when the upper one is passed, and for `room_bytes` at least. What is needed
+    /// is reckoned here and now: somebody else may have made room since it was asked for.
+    fn evict(&mut self, tables: &mut Tables<'_>, room_bytes: u64) -> Result<u64, IndexError> {
         let shelf = self.cellar.config.bytes_max;
-        let taken = self.cellar.sums().taken() + self.bytes.0 - self.bytes.1;
+        let taken = (self.cellar.sums().taken() + self.bytes.0).saturating_sub(self.bytes.1);
         let above = taken > percent(shelf, limits::EVICT_ABOVE_PERCENT);
-        let goal = if above { taken - percent(shelf, limits::EVICT_TO_PERCENT) } else { 0 }.max(bytes_needed);
+        let to_mark = if above { taken - percent(shelf, limits::EVICT_TO_PERCENT) } else { 0 };
+        // A disk that cannot be asked is not helped by eviction either.
+        let goal = self.cellar.shortage(room_bytes).unwrap_or(0).max(to_mark);
         let now = self.cellar.clock.now();
         let parts_max = percent(shelf, limits::PARTS_PERCENT);
         let mut freed = self.evict_parts(|parts| parts.evict(now, parts_max, 0));
@@ -327,18 +345,21 @@ impl<'a> Batch<'a> {
                 files::remove_if_there(&files.record());
             }
         }
-        for (id, sealed) in &self.sidecars {
+        for (id, sidecar) in &self.sidecars {
             let path = paths.object(id, Kind::Sidecar);
-            let folder = paths.shard(id.as_bytes()[0]);
-            if let Some(sealed) = sealed {
-                files::replace(&path, sealed)?;
-                written += sealed.len() as u64;
-                folders.insert(folder);
-            } else {
-                files::remove_if_there(&path);
-                if self.purged {
-                    folders.insert(folder);
+            let needs_sync = match sidecar {
+                Sidecar::Written(sealed, sync) => {
+                    files::replace(&path, sealed, *sync)?;
+                    written += sealed.len() as u64;
+                    *sync == Sync::Before
                 }
+                Sidecar::Deleted => {
+                    files::remove_if_there(&path);
+                    self.purged
+                }
+            };
+            if needs_sync {
+                folders.insert(paths.shard(id.as_bytes()[0]));
             }
         }
         // A folder's name is synced before what is in it could matter; the sorted order has `objects` first.

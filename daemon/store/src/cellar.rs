@@ -149,17 +149,16 @@ impl Cellar {
 
     /// Makes sure that `bytes` more may be written, by eviction if need be.
     pub(crate) async fn make_room(&self, bytes: u64) -> Result<(), CreateError> {
-        let needed = self.shortage(bytes)?;
-        if needed == 0 {
+        if self.shortage(bytes)? == 0 {
             return Ok(());
         }
         // What eviction could free is seen by looking again.
-        let _ = self.order(|reply| Order::Evict { bytes_needed: needed, reply }).await;
+        let _ = self.order(|reply| Order::Evict { room_bytes: bytes, reply }).await;
         if self.shortage(bytes)? == 0 { Ok(()) } else { Err(CreateError::NoSpace) }
     }
 
     /// How many bytes would have to go before `bytes` more may come.
-    fn shortage(&self, bytes: u64) -> Result<u64, CreateError> {
+    pub(crate) fn shortage(&self, bytes: u64) -> Result<u64, CreateError> {
         let sums = *self.sums();
         let shelf = sums.taken().saturating_add(bytes).saturating_sub(self.config.bytes_max);
         let free = files::free_bytes(self.paths.dir())?;

@@ -86,6 +86,19 @@ impl From<io::Error> for WriteError {
     }
 }
 
+impl WriteError {
+    /// A full disk has one name, also when the index came upon it.
+    pub(crate) fn named(self) -> Self {
+        match &self {
+            Self::Index(IndexError::Failed(error)) => match &**error {
+                redb::Error::Io(error) if is_full(error) => Self::NoSpace,
+                _ => self,
+            },
+            _ => self,
+        }
+    }
+}
+
 /// Whether the system says that the disk, or what we may use of it, is full.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -124,11 +124,23 @@ pub(crate) fn open_writable(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Puts a file in place so that after a crash there is the old one or the new one, never a mixture. The folder is
-/// not synced: until it is, a crash may bring the old one back.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// When the bytes of a file that takes another's place go to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// Before it takes the place: after a crash there is the old one or the new one, never a mixture.
+    Before,
+    /// When the system likes. After a power cut there may be neither.
+    Later,
+}
+
+/// Puts a file in place of another. The folder is not synced: until it is, a crash may bring the old one back.
+pub(crate) fn replace(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let written = write_synced(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+    let written = match sync {
+        Sync::Before => write_synced(&fresh, bytes),
+        Sync::Later => fs::write(&fresh, bytes),
+    };
+    let written = written.and_then(|()| fs::rename(&fresh, path));
     if written.is_err() {
         remove_if_there(&fresh);
     }

@@ -1,8 +1,8 @@
 //! The keeper: the one thread that changes the index, the sidecars and the names of finished objects.
 //!
-//! Orders that wait together share one commit. A batch goes in the order that a crash cannot hurt: files renamed into
-//! place, sidecars written and synced, folders synced, index committed; only then is anything reported. What is taken
-//! off the shelf loses its sidecar first, then its row, then its bytes: without a sidecar there is no object.
+//! Orders that wait together share one commit. A batch goes in the order that a crash cannot hurt (`FORMAT.md`): files
+//! renamed into place, sidecars written, folders synced, index committed; only then is anything reported. What is
+//! taken off the shelf loses its sidecar first, then its row, then its bytes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ pub(crate) enum Order {
     Purge(Purge, Reply<u64>),
     /// The disk does not give back what was stored.
     Lost(ObjectId),
-    /// Make room; answers with the bytes freed.
-    Evict { bytes_needed: u64, reply: Reply<u64> },
+    /// Make room for so many bytes, if there is none yet; answers with the bytes freed.
+    Evict { room_bytes: u64, reply: Reply<u64> },
     /// Write the accesses down.
     Flush,
     /// Stop.
@@ -107,7 +107,7 @@ impl Keeper<'_> {
         let taken = self.cellar.sums().taken();
         if taken > percent(self.cellar.config.bytes_max, limits::EVICT_ABOVE_PERCENT) {
             let (reply, _) = oneshot::channel();
-            self.commit(vec![Order::Evict { bytes_needed: 0, reply }]);
+            self.commit(vec![Order::Evict { room_bytes: 0, reply }]);
         }
     }
 
@@ -132,7 +132,7 @@ impl Keeper<'_> {
             tracing::error!(error = %Chain(error), "changes to the store could not be written");
         }
         let index_failed = matches!(committed, Err(WriteError::Index(IndexError::Failed(_))));
-        batch.settle(&committed);
+        batch.settle(&committed.map_err(WriteError::named));
         if index_failed {
             recover::reopen(self.cellar);
         }

@@ -1,8 +1,8 @@
 //! Makes the store whole again: after a crash, and when the index is missing or damaged.
 //!
-//! The sidecars decide. For each folder of objects the index is made to say what the sidecars there say: rows without
-//! a sidecar go, sidecars without a row are taken in, and files that belong to no sidecar are deleted. An empty index
-//! is filled by the same walk. After a clean end there is nothing to do, and a mark in the lock file says so.
+//! The files decide. For each folder of objects the index is made to say what is there: rows whose files are missing
+//! go, sidecars without a row are taken in, and files that belong to no sidecar are deleted. An empty index is filled
+//! by the same walk. Rows that hold the body need no file; their sidecars are written again. After a clean end there is nothing to do, and a mark in the lock file says so.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -216,9 +216,11 @@ impl Shard {
     ) -> Result<(), ReconcileError> {
         for id in tables.ids_in_shard(first_byte)? {
             let found = self.objects.get(&id).copied().unwrap_or_default();
-            let row = tables.record(&id)?;
-            if row.is_none_or(|record| !found.is_complete(&record)) {
-                tables.remove(&id)?;
+            match tables.record(&id)? {
+                Some(record) if found.is_complete(&record) => renew_sidecar(cellar, &record),
+                _ => {
+                    tables.remove(&id)?;
+                }
             }
         }
         for (id, found) in &self.objects {
@@ -235,7 +237,21 @@ impl Shard {
 impl Found {
     fn is_complete(self, record: &Record) -> bool {
         let outboard = self.outboard || verify::outboard_len(record.info.length) == 0;
-        self.sidecar && (record.inline.is_some() || (self.data && outboard))
+        // A row with the body in it needs no sidecar: it may not have reached the disk before a power cut.
+        record.inline.is_some() || (self.sidecar && self.data && outboard)
+    }
+}
+
+/// Writes a sidecar again that is missing, cut, or older than its row.
+fn renew_sidecar(cellar: &Cellar, record: &Record) {
+    let path = cellar.paths.object(&record.info.id, Kind::Sidecar);
+    let sealed = record::encode(record);
+    if fs::metadata(&path).is_ok_and(|there| there.len() == sealed.len() as u64) {
+        return;
+    }
+    if let Err(error) = files::replace(&path, &sealed, files::Sync::Before) {
+        // The row has all of it; only a rebuild of the index would miss it.
+        tracing::debug!(path = %path.display(), %error, "a sidecar could not be written again");
     }
 }
 

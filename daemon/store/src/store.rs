@@ -311,7 +311,11 @@ fn create(cellar: &Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
                 }
             }
             if draft.validator.is_some()
-                && let Err(error) = files::replace(&arriving.files().record(), &record::encode_draft(&draft))
+                && let Err(error) = files::replace(
+                    &arriving.files().record(),
+                    &record::encode_draft(&draft),
+                    files::Sync::Later,
+                )
             {
                 arriving.discard();
                 return Err(error.into());

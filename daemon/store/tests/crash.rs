@@ -127,7 +127,7 @@ async fn what_was_reported_stored_survives_a_crash_right_after() {
 async fn an_index_that_is_behind_the_files_catches_up() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
-    let gone = put(&store, "https://example.com/gone", b"gone").await;
+    let gone = put(&store, "https://example.com/gone", &sample(9, 3 * GROUP_BYTES)).await;
     store.close().await;
     drop(store);
     let before = fs::read(dir.path().join("index.redb")).expect("readable");
@@ -374,4 +374,51 @@ async fn what_a_newer_program_wrote_is_refused_and_left_as_it_is() {
     assert!(matches!(outcome, Err(OpenError::Newer { version: 2, .. })), "{outcome:?}");
     assert_eq!(files_with(dir.path(), "sidecar").len(), all.len());
     assert_eq!(files_with(dir.path(), "data").len(), 3);
+}
+
+#[tokio::test]
+async fn a_small_object_survives_the_loss_of_its_sidecar_and_has_it_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let all = filled(dir.path()).await;
+    for damage in ["missing", "empty"] {
+        for path in files_with(dir.path(), "sidecar") {
+            let has_data = path.with_extension("data").exists();
+            match damage {
+                "missing" if has_data => {}
+                "missing" => fs::remove_file(&path).expect("deleted"),
+                _ => fs::write(&path, b"").expect("written"),
+            }
+        }
+        // A power cut leaves no mark of a clean end.
+        fs::write(dir.path().join("lock"), b"").expect("written");
+        let store = open(dir.path());
+        assert_holds(&store, &all).await;
+        store.close().await;
+        drop(store);
+        fs::remove_file(dir.path().join("index.redb")).expect("deleted");
+        let store = open(dir.path());
+        assert_holds(&store, &all).await;
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_reaches_the_index_at_once_and_the_sidecar_with_the_next_change() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let url = "https://example.com/a";
+    let info = put(&store, url, &sample(1, 2 * GROUP_BYTES)).await;
+    let before = fs::read(&files_with(dir.path(), "sidecar")[0]).expect("readable");
+    let mut confirmed = store.representations(&target(url)).expect("index").remove(0);
+    confirmed.head.received_at = UnixMillis(NOW.0 + 1000);
+    store.refresh(confirmed.clone()).await.expect("filed");
+    assert_eq!(fs::read(&files_with(dir.path(), "sidecar")[0]).expect("readable"), before);
+    assert_eq!(store.representations(&target(url)).expect("index"), [confirmed.clone()]);
+    let crashed = copied(dir.path());
+    assert_eq!(open(crashed.path()).representations(&target(url)).expect("index"), [confirmed.clone()]);
+    store.pin(&info.id, Pin::Pinned).await.expect("pinned");
+    store.close().await;
+    fs::remove_file(dir.path().join("index.redb")).expect("deleted");
+    drop(store);
+    assert_eq!(open(dir.path()).representations(&target(url)).expect("index"), [confirmed]);
 }
