@@ -162,7 +162,7 @@ impl Room {
         self.save_soon();
     }
 
-    /// Writes the list of neighbours down behind the caller's back; [`Self::stop`] waits for it.
+    /// Writes the list of neighbours down behind the caller's back; the room's end waits for it.
     pub(crate) fn save_soon(self: &Arc<Self>) {
         let room = Arc::clone(self);
         self.tracker.spawn(async move {
