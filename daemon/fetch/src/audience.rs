@@ -95,15 +95,21 @@ impl Audience {
         self.lock().demands.values().copied().collect()
     }
 
-    /// Notes who delivered groups, for the counts of what clients were served from where.
-    pub(crate) fn delivered(&self, span: GroupSpan, kind: SourceKind, bytes: u64) {
+    /// Notes that a neighbour's groups are about to become readable: before they are, since a reader that follows
+    /// closely has to be counted and, should they be taken back, told. `held` came from somebody else before.
+    pub(crate) fn expect_from_neighbour(&self, span: GroupSpan, held: &GroupSet) {
+        let mut seats = self.lock();
+        for missing in held.missing_in(span) {
+            seats.from_neighbours.insert(missing);
+        }
+    }
+
+    /// Notes how much was delivered by whom.
+    pub(crate) fn delivered(&self, kind: SourceKind, bytes: u64) {
         let mut seats = self.lock();
         match kind {
             SourceKind::Origin => seats.origin_bytes += bytes,
-            SourceKind::Neighbour => {
-                seats.neighbour_bytes += bytes;
-                seats.from_neighbours.insert(span);
-            }
+            SourceKind::Neighbour => seats.neighbour_bytes += bytes,
         }
     }
 

@@ -28,7 +28,7 @@ use crate::ask::{AskError, Origin, Verb};
 use crate::asking::Asking;
 use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
-use crate::reader::Reader;
+use crate::reader::{Extent, Reader};
 use crate::source::{Finder, Found, Wanted};
 use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
 
@@ -241,7 +241,9 @@ impl Fetcher {
         };
         let (start, end) = range.map_or((0, length), |range| (range.start(), Some(range.end())));
         let counters = Arc::clone(&self.inner.counters);
-        let reader = Reader::arriving(job.body.clone(), start, end, counters, &job.audience);
+        let whole = start == 0 && end == length;
+        let extent = if whole { Extent::Whole } else { Extent::Part };
+        let reader = Reader::arriving(job.body.clone(), start, end, counters, &job.audience, extent);
         Ok(Arriving { head: job.draft.head.clone(), length, range, collapsed: false, reader })
     }
 

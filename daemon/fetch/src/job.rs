@@ -272,6 +272,7 @@ impl Job {
             end: Arc::clone(&handle.end),
             stop: handle.stop.clone(),
             writer: Arc::clone(&self.writer),
+            audience: Arc::clone(&self.audience),
             held_back: Arc::clone(&self.hold_back.held),
             reports: self.reports.0.clone(),
         };
@@ -283,7 +284,7 @@ impl Job {
         match report {
             Report::Delivered { lane, span, bytes, kind, proven } => {
                 self.plan.delivered(lane, span, self.now());
-                self.audience.delivered(span, kind, bytes);
+                self.audience.delivered(kind, bytes);
                 self.counters.fetched(kind).add(bytes);
                 if proven {
                     self.counters.groups_proven.add(span.len());
@@ -439,7 +440,7 @@ impl Job {
     fn note_late(&mut self, report: &Report) {
         if let Report::Delivered { lane, span, bytes, kind, .. } = report {
             self.plan.delivered(*lane, *span, self.now());
-            self.audience.delivered(*span, *kind, *bytes);
+            self.audience.delivered(*kind, *bytes);
             self.counters.fetched(*kind).add(*bytes);
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::audience::Audience;
 use crate::plan::{Ending, LaneId};
 use crate::source::{Lane, SourceError, SourceKind};
 
@@ -38,6 +39,7 @@ pub(crate) struct LaneWorker {
     pub(crate) end: Arc<AtomicU64>,
     pub(crate) stop: CancellationToken,
     pub(crate) writer: Arc<Writer>,
+    pub(crate) audience: Arc<Audience>,
     pub(crate) held_back: Arc<AtomicBool>,
     pub(crate) reports: mpsc::Sender<Report>,
 }
@@ -85,6 +87,9 @@ impl LaneWorker {
             let proven = matches!(run.provenance(), Provenance::Tree(_));
             let held = proven && self.held_back.load(Relaxed);
             let visibility = if held { Visibility::Held } else { Visibility::Now };
+            if self.kind == SourceKind::Neighbour {
+                self.audience.expect_from_neighbour(span, &self.writer.held());
+            }
             // While one run is written the next one arrives.
             let writing = self.writer.write(run, visibility);
             if span.end() >= end {

@@ -38,11 +38,29 @@ pub struct Reader {
     end: Option<u64>,
     counters: Arc<Counters>,
     seat: Option<Seat>,
+    extent: Extent,
+}
+
+/// How much of the object a reader is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it: its end comes after the check of the whole.
+    Whole,
+    /// A part: the rest may never be fetched, so that there is nothing to wait for.
+    Part,
 }
 
 impl Reader {
     pub(crate) fn stored(body: Body, range: ByteRange, counters: Arc<Counters>) -> Self {
-        Self { body, began: range.start(), at: range.start(), end: Some(range.end()), counters, seat: None }
+        Self {
+            body,
+            began: range.start(),
+            at: range.start(),
+            end: Some(range.end()),
+            counters,
+            seat: None,
+            extent: Extent::Part,
+        }
     }
 
     pub(crate) fn arriving(
@@ -51,9 +69,10 @@ impl Reader {
         end: Option<u64>,
         counters: Arc<Counters>,
         audience: &Arc<Audience>,
+        extent: Extent,
     ) -> Self {
         let seat = audience.sit(Demand { cursor: start / GROUP_BYTES, end: end_group(end) });
-        Self { body, began: start, at: start, end, counters, seat: Some(seat) }
+        Self { body, began: start, at: start, end, counters, seat: Some(seat), extent }
     }
 
     /// Bytes still to come; nothing while the length is not known.
@@ -68,8 +87,8 @@ impl Reader {
 
     /// The next piece, in order, as soon as it is here; nothing at the end of the range.
     ///
-    /// The last piece of an object whose whole has to be checked comes after the check: a client never gets a complete
-    /// response that is wrong.
+    /// To who reads the whole of an object that has to be checked, the last piece comes after the check: a client never
+    /// gets a complete response that is wrong. A part cannot be checked by a digest of the whole.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the piece is read again.
@@ -139,7 +158,10 @@ impl Reader {
     /// Whether the last piece may be handed out now; waits for the check when there is one.
     async fn tail_may_go(&self) -> Result<bool, ReadError> {
         let Some(seat) = &self.seat else { return Ok(true) };
-        if !seat.audience.is_tail_checked() || seat.audience.verdict() == Verdict::Right {
+        if self.extent == Extent::Part
+            || !seat.audience.is_tail_checked()
+            || seat.audience.verdict() == Verdict::Right
+        {
             return Ok(true);
         }
         // The group may be taken back while we wait; then it has to come again.

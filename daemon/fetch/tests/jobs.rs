@@ -513,6 +513,19 @@ async fn a_small_range_of_a_cold_object_costs_its_window_and_the_next_one_nothin
     assert!(house.sent() <= MIB as u64, "{}", house.sent());
 }
 
+/// A range once waited for the check of a whole that nobody fetched.
+#[tokio::test]
+async fn a_range_of_an_object_with_a_digest_does_not_wait_for_the_rest() {
+    let body = sample(4 * MIB, 13);
+    let house = House::new(ScriptedOrigin::serving(body.clone()).with_digest(), vec![]);
+    for (range, expected) in [
+        (ByteWish::FromTo(100_000, 200_000), body.slice(100_000..200_000)),
+        (ByteWish::Last(1000), body.slice(body.len() - 1000..)),
+    ] {
+        assert_eq!(read(house.get(Some(range)).await).await.expect("the part"), expected);
+    }
+}
+
 #[tokio::test]
 async fn a_range_behind_the_end_is_refused_with_the_length() {
     let house = House::new(ScriptedOrigin::serving(sample(MIB, 13)), Vec::new());
