@@ -115,6 +115,10 @@ pub const RECORD_REPRESENTATIONS_MAX: usize = 64;
 /// Fields of one stored head, and selecting fields of one key: twice what is taken from an origin.
 pub const RECORD_FIELDS_MAX: usize = 256;
 
+/// Bytes of one stored head with its selecting fields: half as much again as is taken from an origin, and 64 of them
+/// fit a record.
+pub const RECORD_HEAD_BYTES_MAX: usize = 48 * 1024;
+
 /// Digests of one object: four algorithms exist.
 pub const RECORD_RUNGS_MAX: usize = 8;
 

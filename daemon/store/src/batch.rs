@@ -17,7 +17,7 @@ use crate::evict;
 use crate::files::{self, Kind, PartFiles, Sync};
 use crate::index::Tables;
 use crate::keeper::{NewBytes, NewObject, Order, Reply, percent};
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::store::{Pin, Purge};
 
 /// What a batch will have done when its index transaction is committed.
@@ -159,7 +159,8 @@ impl<'a> Batch<'a> {
         let Some(old) = tables.record(&representation.object)? else {
             return Ok(Err(WriteError::NotHeld));
         };
-        if old.info.length != representation.length {
+        let fits = record::fits(&representation.selecting, &representation.head);
+        if old.info.length != representation.length || !fits {
             return Ok(Err(WriteError::Misfit));
         }
         self.unfile_elsewhere(tables, &representation)?;

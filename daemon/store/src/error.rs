@@ -63,8 +63,8 @@ pub enum WriteError {
         /// The bound.
         bytes_max: u64,
     },
-    /// The bytes do not fit the object's length. The asker's fault.
-    #[error("the bytes do not fit the object's length")]
+    /// The bytes do not fit the object's length, or a head does not fit a record. The asker's fault.
+    #[error("this does not fit the object")]
     Misfit,
     /// No such object is stored.
     #[error("the object is not stored")]
@@ -107,6 +107,9 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 /// Why no place could be made for an arriving object.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CreateError {
+    /// Its head has more fields or bytes than a record holds.
+    #[error("the head is too large to be kept")]
+    HeadTooLarge,
     /// The disk or the shelf is full, also after eviction.
     #[error("there is no space left")]
     NoSpace,

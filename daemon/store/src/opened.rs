@@ -154,10 +154,34 @@ impl OpenObjects {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use kith_model::ladder::Ladder;
     use kith_model::range::ChunkGroup;
     use kith_model::verify::Run;
 
     use super::*;
+
+    #[test]
+    fn what_was_found_right_counts_for_a_day() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let paths = Paths::new(dir.path().to_owned());
+        let body = vec![7; usize::try_from(GROUP_BYTES).expect("16 KiB")];
+        let id = ObjectId::of(&body);
+        std::fs::create_dir_all(paths.shard(id.as_bytes()[0])).expect("made");
+        std::fs::write(paths.object(&id, Kind::Data), &body).expect("written");
+        let info = ObjectInfo {
+            id,
+            length: GROUP_BYTES,
+            ladder: Ladder::default(),
+            stored_at: UnixMillis(0),
+            pinned: false,
+        };
+        let opened = Opened::open(&paths, info).expect("there");
+        let (now, span) = (UnixMillis(1_700_000_000_000), GroupSpan::clamped(0, 1));
+        assert!(!opened.is_checked(span, now));
+        opened.note_checked(span);
+        assert!(opened.is_checked(span, now.after(Duration::from_hours(23))));
+        assert!(!opened.is_checked(span, now.after(Duration::from_hours(24))));
+    }
 
     #[test]
     fn every_leaf_stands_where_it_is_looked_for() {

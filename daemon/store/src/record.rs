@@ -73,6 +73,14 @@ impl Record {
     }
 }
 
+/// Whether a head fits a record: what does not would make its record unreadable.
+pub(crate) fn fits(selecting: &[(String, Vec<u8>)], head: &Head) -> bool {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let all = fields.chain(selecting.iter().map(|(name, value)| name.len() + value.len()));
+    let (count, bytes) = all.fold((0, 0), |(count, bytes), len| (count + 1, bytes + len));
+    count <= limits::RECORD_FIELDS_MAX && bytes <= limits::RECORD_HEAD_BYTES_MAX
+}
+
 /// Seals a record of an object.
 pub fn encode(record: &Record) -> Vec<u8> {
     seal(KIND_OBJECT, &ObjectWire::of(record))

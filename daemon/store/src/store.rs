@@ -242,6 +242,9 @@ impl Store {
         if draft.length.is_some_and(|length| length > bytes_max) {
             return Err(CreateError::TooLarge { bytes_max });
         }
+        if !record::fits(&draft.selecting, &draft.head) {
+            return Err(CreateError::HeadTooLarge);
+        }
         self.discard(&draft.key).await;
         self.cellar.make_room(draft.length.unwrap_or(0)).await?;
         let cellar = Arc::clone(&self.cellar);

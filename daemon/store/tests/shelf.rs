@@ -233,3 +233,31 @@ async fn one_process_a_store() {
     drop(store);
     open(dir.path());
 }
+
+#[tokio::test]
+async fn a_head_that_no_record_holds_is_refused_and_any_other_comes_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let value = |len| http::HeaderValue::from_str(&"v".repeat(len)).expect("visible");
+    let mut large = draft("https://example.com/large", Some(4));
+    large.head.headers.append("x-large", value(47 * 1024));
+    // As many representations of one object as there may be, each with a head of the largest size.
+    for number in 0..70 {
+        let mut draft = large.clone();
+        draft.key = key(&format!("https://example.com/{number}"));
+        let writer = store.create(draft).await.expect("it fits");
+        let run = from_origin(b"body", GroupSpan::clamped(0, 1));
+        writer.write(run, kith_store::Visibility::Now).await.expect("written");
+        writer.finish(finish(4)).await.expect("stored");
+    }
+    let all = store.representations_of(&ObjectId::of(b"body")).expect("index");
+    assert_eq!((all.len(), &all[63].head), (64, &large.head));
+    let mut too_large = large.clone();
+    too_large.head.headers.append("x-more", value(2 * 1024));
+    assert!(matches!(store.create(too_large).await, Err(kith_store::CreateError::HeadTooLarge)));
+    let mut too_many = draft("https://example.com/many", Some(4));
+    for _ in 0..260 {
+        too_many.head.headers.append("x", value(1));
+    }
+    assert!(matches!(store.create(too_many).await, Err(kith_store::CreateError::HeadTooLarge)));
+}
