@@ -101,7 +101,12 @@ impl Answerer {
             }
             What::Url(target, door) => {
                 let (target, door) = (target.clone(), *door);
-                Errand { gateway: self, demand, target, door, now: now() }.run().await
+                let host = target.host().to_owned();
+                let answered = Errand { gateway: self, demand, target, door, now: now() }.run().await;
+                if let Ok((response, outcome)) = &answered {
+                    debug!(host, status = response.status().as_u16(), result = outcome.as_str(), "answered");
+                }
+                answered
             }
         }
     }

@@ -38,6 +38,12 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
+    /// The connection itself, and whether its client can tell a broken answer from a complete one only by a reset:
+    /// HTTP/1.0 knows no chunked coding, so content of unknown length ends with the connection.
+    pub(crate) fn into_broken(self) -> (S, bool) {
+        (self.stream, self.heads.old)
+    }
+
     /// The first head must be complete within its time from now.
     pub(crate) fn new(stream: S) -> Self {
         Self { stream, heads: Heads::new(), pace: Pace::default(), linger: Linger::default() }
@@ -68,6 +74,8 @@ struct Heads {
     granted: usize,
     given: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// The last head was HTTP/1.0.
+    old: bool,
 }
 
 impl Heads {
@@ -80,6 +88,7 @@ impl Heads {
             granted: 0,
             given: 0,
             deadline: None,
+            old: false,
         }
     }
 
@@ -136,6 +145,8 @@ impl Heads {
             if head.starts_with(REFUSED.as_bytes()) { Err(HeadError::Method) } else { strict::check(head) };
         match checked {
             Ok(content) => {
+                let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+                self.old = line.ends_with(b"/1.0");
                 self.granted = end;
                 self.stage = if content == Content::Follows { Stage::Ended } else { Stage::Between };
             }

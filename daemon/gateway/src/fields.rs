@@ -14,7 +14,7 @@ use kith_fetch::wish::Company;
 
 use crate::request::Door;
 
-/// Known request fields that are passed on. `sec-*` is matched besides.
+/// Known request fields that are passed on; besides these what begins as [`KNOWN_FAMILIES`] do.
 const KNOWN: [&str; 27] = [
     "accept",
     "accept-charset",
@@ -44,6 +44,9 @@ const KNOWN: [&str; 27] = [
     "device-memory",
     "width",
 ];
+
+/// What browsers and package managers say about themselves.
+const KNOWN_FAMILIES: [&str; 3] = ["sec-", "npm-", "pacote-"];
 
 /// Fields that end at every hop.
 const HOP_BY_HOP: [HeaderName; 7] =
@@ -115,7 +118,7 @@ fn fate(name: &HeaderName, door: Door, hop: &[HeaderName]) -> Fate {
     if door == Door::Prefix && of_the_box {
         return Fate::Dropped;
     }
-    if KNOWN.contains(&text) || text.starts_with("sec-") {
+    if KNOWN.contains(&text) || KNOWN_FAMILIES.iter().any(|family| text.starts_with(family)) {
         return Fate::Passed;
     }
     let ours = [HOST, CONTENT_LENGTH, EXPECT, RANGE].contains(name);

@@ -20,7 +20,7 @@ use kith_model::limits::{
     REQUEST_HEADERS_COUNT_MAX,
 };
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -121,10 +121,7 @@ impl Doorway {
     ///
     /// # Cancel safety
     /// Dropping the future cuts the connection.
-    pub(crate) async fn serve<S>(&self, stream: S, local: SocketAddr)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+    async fn serve(&self, stream: TcpStream, local: SocketAddr) {
         let service = service_fn(|request: Request<Incoming>| async move {
             let (parts, content) = request.into_parts();
             let unread = !content.is_end_stream();
@@ -133,26 +130,32 @@ impl Doorway {
             let response = self.answerer.answer(parts, local).await;
             Ok::<_, Infallible>(if unread { respond::closing(response) } else { response })
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(CLIENT_IDLE_TIMEOUT)
             .max_buf_size(CLIENT_BUFFER_BYTES)
             .max_headers(REQUEST_HEADERS_COUNT_MAX + 1)
             .serve_connection(Connection::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.cut.cancelled() => return,
+            ended = &mut connection => Some(ended),
+            () = self.cut.cancelled() => None,
             () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
                 tokio::select! {
-                    ended = connection.as_mut() => ended,
-                    () = self.cut.cancelled() => return,
+                    ended = &mut connection => Some(ended),
+                    () = self.cut.cancelled() => None,
                 }
             }
         };
-        if let Err(error) = ended {
+        if let Some(Ok(())) = ended {
+            return;
+        }
+        if let Some(Err(error)) = ended {
             debug!(%error, "the connection ended early");
+        }
+        let (stream, by_reset) = connection.into_parts().io.into_broken();
+        if by_reset {
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
     }
 }

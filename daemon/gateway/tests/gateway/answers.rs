@@ -170,6 +170,31 @@ async fn a_broken_transfer_never_looks_complete() {
 }
 
 #[tokio::test]
+async fn an_old_client_learns_of_a_broken_transfer_by_a_reset() {
+    let mut site = Site::serving(sample(900_000));
+    site.breaks_after = Some(300_000);
+    site.length_told = false;
+    let house = House::start(site);
+    let mut stream = tokio::net::TcpStream::connect(house.address).await.expect("it listens");
+    let request = format!("GET /{URL} HTTP/1.0\r\nHost: attic\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.expect("it reads");
+    let mut heard = Vec::new();
+    let end = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut heard).await;
+    assert_eq!(end.expect_err("no proper end").kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_the_shelf_cannot_take_passes_through() {
+    let body = sample(500_000);
+    let house = House::start_on(Site::serving(body.clone()), |_| {}, |shelf| shelf.object_bytes_max = 1000);
+    for _ in 0..2 {
+        let reply = house.get(URL, "").await;
+        assert_eq!((reply.status, &reply.body[..]), (200, &body[..]));
+        assert_eq!(reply.field("cache-status"), Some("kith; fwd=bypass; detail=storage"));
+    }
+}
+
+#[tokio::test]
 async fn what_may_not_be_stored_passes_through_and_is_asked_for_again() {
     let body = sample(200_000);
     let house = House::start(Site::serving(body.clone()).with("cache-control", "no-store"));

@@ -161,15 +161,24 @@ impl House {
     }
 
     pub(crate) fn start_with(site: Site, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(site, change, |_| {})
+    }
+
+    pub(crate) fn start_on(
+        site: Site,
+        change: impl FnOnce(&mut Config),
+        change_shelf: impl FnOnce(&mut kith_store::Config),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temp dir");
-        let config = kith_store::Config {
+        let mut shelf = kith_store::Config {
             dir: dir.path().to_owned(),
             bytes_max: 1 << 32,
             reserve_bytes: 0,
             object_bytes_max: 1 << 31,
             cache_bytes: 1 << 20,
         };
-        let store = Store::open(config, now()).expect("a fresh store");
+        change_shelf(&mut shelf);
+        let store = Store::open(shelf, now()).expect("a fresh store");
         let origin = Arc::new(ScriptedOrigin {
             site: Mutex::new(site),
             questions: Mutex::default(),
