@@ -79,7 +79,7 @@ pub(crate) fn control(path: &Path) -> Result<UnixListener, Failure> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    // The directory is closed to others, so nobody gets in between these two steps.
+    // The process makes its files for its owner alone, so nobody gets in between these two steps.
     let listener = UnixListener::bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     Ok(listener)

@@ -21,6 +21,8 @@ pub(crate) fn run(loaded: &Loaded, filter: &str) -> Result<Exit, Failure> {
     for key in config::keys::unheeded(&loaded.settings) {
         tracing::warn!(key, "this key is set, but nothing in this build heeds it");
     }
+    // What the house downloads is nobody else's business: all files and the control socket are the owner's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -73,12 +73,13 @@ impl House {
         let settings = &loaded.settings;
         let profile = profile(settings.profile);
         let limits = profile.limits();
+        // The last of the configuration that can be wrong, so before anything is bound.
+        let web = open_web(settings)?;
         prepare(loaded.data_dir())?;
         let clients = listen::tcp("clients.listen", &settings.clients.listen)?;
         let admin_ports = listen::tcp("admin.listen", &settings.admin.listen)?;
         let store = open_store(loaded, &limits).await?;
         let control = listen::control(&loaded.data_dir().join(SOCKET_FILE))?;
-        let web = open_web(settings)?;
         let config = fetcher::Config { neighbour_bytes_min: settings.neighbours.min_object.0 };
         let neighbours = open_neighbours(loaded, &limits, &store)?;
         let finders = neighbours.iter().map(|room| Arc::new(room.clone()) as Arc<dyn Finder>).collect();

@@ -48,8 +48,8 @@ pub(super) async fn run(command: &Get, loaded: &Loaded) -> Result<(), Failure> {
     let arrived = transfer(&route, &address, &target, &mut progress, watch.as_ref()).await;
     progress.clear();
     let Arrived { part, headers, length } = arrived?;
-    if let Some(watch) = watch.as_ref().filter(|_| !is_hit(&headers)) {
-        progress.look(watch).await;
+    if let Some(watch) = watch.as_ref().filter(|_| !from_shelf(&headers)) {
+        progress.settle(watch).await;
     }
     check_length(&part, length)?;
     let sha256 = part.sha256();
@@ -86,12 +86,17 @@ async fn transfer(
 ) -> Result<Arrived, Failure> {
     let mut part = PartFile::open(target, &address.on_box()).map_err(|error| disk(target, &error))?;
     let mut attempts = 0;
+    let mut broken = None;
     loop {
         let bytes_before = part.bytes();
         progress.resumed(bytes_before);
         let failure = match attempt(route, address, &mut part, progress, watch).await {
             Ok((headers, length)) => return Ok(Arrived { part, headers, length }),
-            Err(Attempt::Again) => continue,
+            Err(Attempt::Again) if attempts < ATTEMPTS_MAX => {
+                attempts += 1;
+                continue;
+            }
+            Err(Attempt::Again) => Failure::new(Exit::Network, "the answers are for other ranges"),
             Err(Attempt::Failed(failure)) => failure,
         };
         attempts += 1;
@@ -100,12 +105,21 @@ async fn transfer(
             && part.resume_point().is_some()
             && attempts < ATTEMPTS_MAX;
         if !hopeful {
-            if part.bytes() == 0 {
-                part.discard().map_err(|error| disk(target, &error))?;
-            }
-            return Err(failure);
+            return Err(given_up(part, failure, broken).map_err(|error| disk(target, &error))?);
         }
+        broken = broken.or(Some(failure));
     }
+}
+
+/// What to say in the end. An empty part is taken away.
+fn given_up(part: PartFile, last: Failure, first: Option<Failure>) -> std::io::Result<Failure> {
+    if part.bytes() == 0 {
+        part.discard()?;
+        return Ok(last);
+    }
+    let may_pass = matches!(last.exit, Exit::Network | Exit::NoDaemon | Exit::Temporary);
+    // The first break tells more than the vain attempts to go on after it.
+    Ok(if may_pass { first.unwrap_or(last).fix("run the same command again to go on") } else { last })
 }
 
 /// How an attempt ended before its end.
@@ -150,7 +164,7 @@ async fn attempt(
     }
     part.bind(validator(&incoming).as_ref(), incoming.length).map_err(broken)?;
     progress.length(incoming.length);
-    let watch = watch.filter(|_| !is_hit(&incoming.headers));
+    let watch = watch.filter(|_| !from_shelf(&incoming.headers));
     while let Some(bytes) = incoming.next().await? {
         part.write(&bytes).map_err(broken)?;
         progress.advance(part.bytes(), watch).await;
@@ -182,9 +196,10 @@ async fn expected(route: &Route, address: &Address, headers: &HeaderMap) -> Opti
 }
 
 /// What lay on the shelf before has no job that would tell its sources.
-fn is_hit(headers: &HeaderMap) -> bool {
+fn from_shelf(headers: &HeaderMap) -> bool {
     let value = headers.get("cache-status").and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.split(';').any(|parameter| parameter.trim() == "hit"))
+    let on_shelf = |parameter: &str| matches!(parameter.trim(), "hit" | "fwd-status=304");
+    value.is_some_and(|value| value.split(';').any(on_shelf))
 }
 
 /// By the box's count of the job; a hit has no job.
@@ -194,7 +209,7 @@ fn sources(route: &Route, headers: &HeaderMap, seen: &Sources, bytes: u64) -> So
     }
     let from = match route {
         Route::Direct(_) => "origin",
-        Route::Box(_) if is_hit(headers) => "store",
+        Route::Box(_) if from_shelf(headers) => "store",
         Route::Box(_) => "box",
     };
     Sources(vec![(from.to_owned(), bytes)])

@@ -10,6 +10,12 @@ use crate::cli::control::Control;
 /// How often JSON lines and the sources are renewed.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Between two looks at a job that is about to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long the box is waited for after the last byte.
+const FILED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Bytes by source, as the box counts them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sources(pub(super) Vec<(String, u64)>);
@@ -97,6 +103,18 @@ impl Progress {
         }
     }
 
+    /// Waits until the box has filed what it delivered: then it knows its digest and where it came from.
+    pub(super) async fn settle(&mut self, watch: &Watch<'_>) {
+        let filed = async {
+            while watch.is_running().await {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        // A slow disk may take longer; the download itself is complete.
+        let _ = tokio::time::timeout(FILED_WITHIN, filed).await;
+        self.look(watch).await;
+    }
+
     /// What the last look saw.
     pub(super) fn sources(&self) -> &Sources {
         &self.sources
@@ -128,11 +146,19 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    async fn is_running(&self) -> bool {
+        let Ok(answer) = self.control.get("/api/v1/jobs").await else { return false };
+        answer["jobs"].as_array().into_iter().flatten().any(|job| self.is_about(job))
+    }
+
+    fn is_about(&self, job: &Value) -> bool {
+        job.get("url").and_then(Value::as_str) == Some(&self.url)
+    }
+
     /// Of the running job, or of the one that ended last.
     async fn sources(&self) -> Option<Sources> {
         let answer = self.control.get("/api/v1/jobs").await.ok()?;
-        let of_url = |job: &&Value| job.get("url").and_then(Value::as_str) == Some(&self.url);
         let all = ["jobs", "ended"].into_iter().filter_map(|list| answer.get(list)?.as_array());
-        all.flatten().find(of_url)?.get("sources").map(Sources::read)
+        all.flatten().find(|job| self.is_about(job))?.get("sources").map(Sources::read)
     }
 }
