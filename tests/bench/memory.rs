@@ -16,7 +16,7 @@ use crate::usage::memory;
 
 /// Misses at once, and one after the other.
 const CLIENTS: usize = 16;
-const FILES_A_CLIENT: usize = 4;
+const FILES_A_CLIENT: usize = 2;
 const LENGTH: u64 = 32 * MIB;
 
 /// What a program that does nothing is given to come to rest.
@@ -24,7 +24,10 @@ const REST_LIMIT: Duration = Duration::from_secs(10);
 
 /// Prints a row for each profile.
 pub(crate) fn measure() -> Result<()> {
-    let origin = Nginx::serving(&[("file", LENGTH)])?;
+    let names: Vec<String> =
+        (0..CLIENTS).flat_map(|client| (0..FILES_A_CLIENT).map(move |file| name(client, file))).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), LENGTH)).collect();
+    let origin = Nginx::serving(&files)?;
     let table = Table::titled("memory (VmRSS in MiB)", &["profile", "idle", "after load", "peak", "objects"]);
     for profile in ["router", "auto"] {
         let neighbourly = |setup: Setup| {
@@ -44,12 +47,16 @@ pub(crate) fn measure() -> Result<()> {
     Ok(())
 }
 
+fn name(client: usize, file: usize) -> String {
+    format!("file-{client}-{file}")
+}
+
 /// Misses over many connections, then hits over more.
 fn load(kith: &Kith, origin: &Nginx) -> Result<u64> {
     std::thread::scope(|scope| {
         let client = |client: usize| {
             (0..FILES_A_CLIENT).try_for_each(|file| {
-                let url = origin.url(&format!("fresh/{client}-{file}/file"));
+                let url = origin.url(&name(client, file));
                 let received = Request::by_prefix(kith, &url).fetch()?;
                 ensure!(received.whole && received.bytes == LENGTH, "{url}: {:?}", received.head);
                 Ok(())
@@ -60,7 +67,7 @@ fn load(kith: &Kith, origin: &Nginx) -> Result<u64> {
     })?;
     draw(&Load {
         address: kith.clients(),
-        target: format!("/{}", origin.url("fresh/0-0/file")),
+        target: format!("/{}", origin.url(&name(0, 0))),
         connections: 128,
         duration: Duration::from_secs(3),
     })?;
