@@ -207,6 +207,13 @@ impl Answer {
         Ok(self.received)
     }
 
+    /// Reads to the end without hashing: says how many bytes came, which must be all.
+    pub fn skip_all(&mut self) -> Result<u64> {
+        let mut buffer = vec![0; 4 * PIECE_BYTES];
+        while self.advance(&mut buffer)? > 0 {}
+        Ok(self.received)
+    }
+
     /// Reads to the end, however it ends.
     pub fn receive(mut self) -> Result<Received> {
         let whole = loop {
@@ -249,8 +256,14 @@ impl Answer {
         count
     }
 
-    /// The next bytes of content; 0 at the end; an error when the end came too early.
+    /// The next bytes of content, hashed; 0 at the end; an error when the end came too early.
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let count = self.advance(buffer)?;
+        self.context.update(&buffer[..count]);
+        Ok(count)
+    }
+
+    fn advance(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let most = match self.framing {
             Framing::Over | Framing::Length(0) => 0,
             Framing::Chunks { left: 0 } => self.chunk()?,
@@ -266,24 +279,23 @@ impl Answer {
         if count == 0 {
             return if self.framing == Framing::Close { Ok(0) } else { Err(ErrorKind::UnexpectedEof.into()) };
         }
-        self.took(&buffer[..count])
+        self.took(count)
     }
 
-    fn took(&mut self, bytes: &[u8]) -> Result<usize> {
+    fn took(&mut self, count: usize) -> Result<usize> {
         self.first_byte_at.get_or_insert_with(Instant::now);
-        self.context.update(bytes);
-        self.received += bytes.len() as u64;
+        self.received += count as u64;
         match &mut self.framing {
-            Framing::Length(left) => *left -= bytes.len() as u64,
+            Framing::Length(left) => *left -= count as u64,
             Framing::Chunks { left } => {
-                *left -= bytes.len() as u64;
+                *left -= count as u64;
                 if *left == 0 {
                     line(&mut self.source)?;
                 }
             }
             Framing::Close | Framing::Over => {}
         }
-        Ok(bytes.len())
+        Ok(count)
     }
 
     /// The size of the next chunk; past the last one the trailer is read, too.

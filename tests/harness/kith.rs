@@ -77,7 +77,8 @@ impl Setup {
     fn toml(&self) -> String {
         let mut text = String::new();
         let mut settings = self.settings.clone();
-        settings.sort();
+        // What belongs to no section comes first.
+        settings.sort_by_key(|(key, _)| (key.contains('.'), key.clone()));
         let mut section = "";
         for (key, value) in &settings {
             let (of, name) = key.split_once('.').unwrap_or(("", key));

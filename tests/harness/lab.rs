@@ -87,11 +87,12 @@ impl House {
         Request::by_prefix(kith, &self.origin.url(path)).from(&self.client.place)
     }
 
-    /// Lets the first box fetch a file.
+    /// Lets the first box fetch a file, and waits until it lies on its shelf: only then can it be offered.
     pub fn fill_a(&self, path: &str) -> Result<()> {
+        let before = self.a.metrics()?.count("kith_store_objects");
         let received = self.request(&self.a, path).fetch()?;
         ensure!(received.whole && received.status() == 200, "filling a: {:?}", received.head);
-        Ok(())
+        self.a.wait_stored(before + 1)
     }
 
     /// What the origin sent to the second box.
