@@ -2,8 +2,8 @@
 //!
 //! hyper takes requests without `Host` or with two, bare line feeds, `Content-Length` beside `Transfer-Encoding` and
 //! codings it does not know; caches were poisoned and connections taken over through each of these. Everything here
-//! is pure: bytes in, verdict out. Knows no socket and no URL beyond its outline; what a request means is for
-//! [`crate::request`].
+//! is pure: bytes in, verdict out. Knows no socket and no URL beyond its outline; what a request means is
+//! told elsewhere.
 
 use kith_model::limits::{
     REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_COUNT_MAX, REQUEST_LINE_BYTES_MAX, URL_BYTES_MAX,

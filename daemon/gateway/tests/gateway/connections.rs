@@ -88,6 +88,17 @@ async fn a_device_that_is_not_allowed_is_told_so_before_it_asks() {
     assert_eq!((reply.status, reply.field("connection")), (403, Some("close")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_after_a_minute_and_a_silent_one_after_ten_seconds() {
+    let house = House::start(Site::serving(sample(100)));
+    for (request, seconds) in [("", 10), ("GET /proxy.pac HTTP/1.1\r\nHost: attic\r\n\r\n", 60)] {
+        let started = tokio::time::Instant::now();
+        let heard = house.say_bytes(request.as_bytes()).await;
+        assert_eq!(heard.is_empty(), request.is_empty());
+        assert_eq!(started.elapsed().as_secs(), seconds, "{request}");
+    }
+}
+
 #[tokio::test]
 async fn one_device_cannot_open_more_connections_than_its_share() {
     let house = House::start_with(Site::serving(sample(100)), |config| {
