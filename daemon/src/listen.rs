@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::net::UnixListener;
 
 use crate::cli::exit::{Exit, Failure};
@@ -24,29 +24,44 @@ pub(crate) fn tcp(key: &str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener
         .collect()
 }
 
-/// `[::]` means IPv4 too, unless `0.0.0.0` is named beside it; on a machine without IPv6 it means IPv4 only.
+/// Binds a UDP port as the neighbours' room does.
+pub(crate) fn udp(key: &str, address: SocketAddr) -> Result<Socket, Failure> {
+    let open = |address| open(address, Type::DGRAM, true);
+    with_fallback(address, open).map_err(|error| taken(key, address, &error))
+}
+
+/// `[::]` means IPv4 too, unless `0.0.0.0` is named beside it.
 fn bind(address: SocketAddr, both_families: bool) -> io::Result<TcpListener> {
-    let bound = open(address, both_families);
+    with_fallback(address, |address| {
+        let socket = open(address, Type::STREAM, both_families)?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    })
+}
+
+/// On a machine without IPv6 `[::]` means IPv4 only.
+fn with_fallback<T>(address: SocketAddr, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let unspecified = address.is_ipv6() && address.ip().is_unspecified();
-    match bound {
+    match open(address) {
         Err(error) if unspecified && without_ipv6(&error) => {
-            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), both_families)
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
         }
         other => other,
     }
 }
 
-fn open(address: SocketAddr, both_families: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn open(address: SocketAddr, kind: Type, both_families: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!both_families)?;
     }
-    // After a restart the old connections may still linger.
-    socket.set_reuse_address(true)?;
+    if kind == Type::STREAM {
+        // After a restart the old connections may still linger.
+        socket.set_reuse_address(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn without_ipv6(error: &io::Error) -> bool {
@@ -98,6 +113,10 @@ mod tests {
         assert_eq!(failure.exit, Exit::General);
         assert!(failure.message.contains("admin.listen"), "{failure}");
         assert!(failure.message.contains(&address.port().to_string()), "{failure}");
+        let socket = udp("neighbours.listen", address).expect("another protocol");
+        let failure = udp("neighbours.listen", address).expect_err("in use");
+        assert!(failure.message.contains("neighbours.listen"), "{failure}");
+        drop(socket);
     }
 
     #[tokio::test]

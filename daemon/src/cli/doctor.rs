@@ -3,7 +3,7 @@
 //! It changes nothing and needs no running box; with one, ports in use are as they should be.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,10 +12,10 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::control::SOCKET_FILE;
-use super::exit::Exit;
+use super::exit::{Exit, Failure};
 use super::grammar::Output;
 use crate::config::{self, ConfigError, Loaded};
-use crate::machine;
+use crate::{listen, machine};
 
 /// 2026-01-01: an older clock was never set. Certificates and freshness need a right one.
 const CLOCK_SECONDS_MIN: u64 = 1_767_225_600;
@@ -108,28 +108,18 @@ fn of_config(loaded: &Loaded) -> Vec<Check> {
     }
     let tcp = settings.clients.listen.iter().map(|address| ("clients.listen", *address));
     let tcp = tcp.chain(settings.admin.listen.iter().map(|address| ("admin.listen", *address)));
-    checks.extend(tcp.map(|(key, address)| port(key, address, &TcpListener::bind(address).map(drop))));
+    checks.extend(tcp.map(|(key, address)| port(address, listen::tcp(key, &[address]).map(drop))));
     if settings.neighbours.enabled {
         let address = settings.neighbours.listen;
-        checks.push(port("neighbours.listen", address, &UdpSocket::bind(address).map(drop)));
+        checks.push(port(address, listen::udp("neighbours.listen", address).map(drop)));
     }
     checks
 }
 
-fn port(key: &str, address: SocketAddr, bound: &io::Result<()>) -> Check {
+fn port(address: SocketAddr, bound: Result<(), Failure>) -> Check {
     match bound {
-        Ok(()) => fine("ports", format!("{key} {address} is free")),
-        Err(error) => {
-            let finding = format!("{key} {address}: {error}");
-            let fix = match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    format!("find its user with `ss -lntup 'sport = {}'`, or set {key}", address.port())
-                }
-                io::ErrorKind::PermissionDenied => format!("set {key} to a port of 1024 or above"),
-                _ => format!("set {key} to an address of this machine"),
-            };
-            check("ports", Verdict::Fail, finding, fix)
-        }
+        Ok(()) => fine("ports", format!("{address} is free")),
+        Err(Failure { message, fix, .. }) => check("ports", Verdict::Fail, message, fix),
     }
 }
 
@@ -207,20 +197,5 @@ fn space(directory: &Path) -> Check {
             format!("{} of {} are free", HumanBytes(space.free_bytes), HumanBytes(space.total_bytes)),
         ),
         Err(error) => check("disk", Verdict::Fail, format!("the free space is unknown ({error})"), ""),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_in_use_names_its_key() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        let found = port("clients.listen", address, &TcpListener::bind(address).map(drop));
-        assert_eq!(found.verdict, Verdict::Fail);
-        assert!(found.finding.starts_with(&format!("clients.listen {address}: ")), "{}", found.finding);
-        assert!(found.fix.contains("clients.listen"), "{}", found.fix);
     }
 }
