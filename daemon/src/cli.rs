@@ -10,6 +10,17 @@ mod neighbours;
 mod shelf;
 mod status;
 
+/// Prints a line of data. Whoever does not want to read on, such as `head`, ends the program without a complaint.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write;
+        if writeln!(std::io::stdout(), $($part)*).is_err() {
+            std::process::exit(i32::from(crate::cli::exit::Exit::Ok as u8));
+        }
+    }};
+}
+use say;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -88,10 +99,10 @@ fn configuration(command: grammar::Config, loaded: &Loaded) -> Exit {
         grammar::Config::Check => {
             let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
             let read = if files.is_empty() { "no file, all defaults".to_owned() } else { files.join(", ") };
-            println!("configuration ok ({read})");
+            say!("configuration ok ({read})");
         }
         // No key of this build holds a secret; one that does will be shown as "***".
-        grammar::Config::Show => print!("{}", config::keys::show(&loaded.settings)),
+        grammar::Config::Show => say!("{}", config::keys::show(&loaded.settings).trim_end()),
     }
     Exit::Ok
 }
@@ -120,7 +131,7 @@ fn print_json(kind: &str, value: &serde_json::Value) {
     if let Some(fields) = value.as_object_mut() {
         fields.insert("type".to_owned(), kind.into());
     }
-    println!("{value}");
+    say!("{value}");
 }
 
 /// Rows under a heading, each column as wide as its widest cell.
@@ -133,7 +144,7 @@ fn print_table(heading: &[&str], rows: &[Vec<String>]) {
     let heading: Vec<_> = heading.iter().map(ToString::to_string).collect();
     for row in std::iter::once(&heading).chain(rows) {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
+        say!("{}", cells.join("  ").trim_end());
     }
 }
 

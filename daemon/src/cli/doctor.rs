@@ -14,6 +14,7 @@ use serde_json::json;
 use super::control::SOCKET_FILE;
 use super::exit::{Exit, Failure};
 use super::grammar::Output;
+use super::say;
 use crate::config::{self, ConfigError, Loaded};
 use crate::{listen, machine};
 
@@ -83,12 +84,12 @@ fn tell(check: &Check, format: Output) {
     if format.json {
         let line = json!({"type": "check", "name": name, "verdict": verdict.as_str(),
             "finding": finding, "fix": fix});
-        println!("{line}");
+        say!("{line}");
         return;
     }
-    println!("{:<4}  {name:<10}  {finding}", verdict.as_str());
+    say!("{:<4}  {name:<10}  {finding}", verdict.as_str());
     if !fix.is_empty() {
-        println!("{:18}-> {fix}", "");
+        say!("{:18}-> {fix}", "");
     }
 }
 

@@ -22,6 +22,7 @@ use self::route::{Incoming, Route};
 use super::control::Control;
 use super::exit::{Exit, Failure};
 use super::grammar::Get;
+use super::say;
 use crate::config::Loaded;
 
 /// Broken transfers are continued so often as long as each attempt brings bytes.
@@ -228,10 +229,10 @@ fn report(command: &Get, target: &Path, report: &Report, progress: &Progress) {
         let line = json!({"type": "done", "path": target.display().to_string(), "bytes": report.bytes,
             "sha256": hex, "verified": report.checked, "seconds": progress.seconds(),
             "sources": report.sources.json()});
-        println!("{line}");
+        say!("{line}");
         return;
     }
-    println!("{}", target.display());
+    say!("{}", target.display());
     let checked = if report.checked { "sha-256 checked" } else { "no digest known, length checked" };
     eprintln!(
         "{} at {}/s, {checked}, from {}",

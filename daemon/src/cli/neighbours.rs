@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::control::{Control, Wait};
 use super::exit::{Exit, Failure};
 use super::grammar::{Output, Pair, Role, Unpair};
-use super::{count, print_json, print_table, query_value, text};
+use super::{count, print_json, print_table, query_value, say, text};
 
 /// Prints the boxes next door, paired or only seen.
 pub(super) async fn list(control: &Control, format: Output) -> Result<(), Failure> {
@@ -66,10 +66,10 @@ async fn show_code(control: &Control, format: Output) -> Result<(), Failure> {
     let window = control.ask(Method::POST, "/api/v1/pairing", None, Wait::Briefly).await?;
     let (code, expires_s) = (text(&window, "code"), count(&window, "expires_s"));
     if format.json {
-        println!("{}", json!({"type": "code", "code": code, "expires_s": expires_s}));
+        say!("{}", json!({"type": "code", "code": code, "expires_s": expires_s}));
     } else {
         let (front, back) = code.split_at_checked(4).unwrap_or((code, ""));
-        println!("{front} {back}");
+        say!("{front} {back}");
         eprintln!("On the other box, within {expires_s} seconds: kith pair {} {code}", text(&window, "name"));
     }
     let outcome = tokio::select! {
@@ -94,7 +94,7 @@ fn tell_paired(neighbour: &Value, format: Output) {
     if format.json {
         print_json("paired", neighbour);
     } else {
-        println!("paired with {} ({})", text(neighbour, "name"), text(neighbour, "node_id"));
+        say!("paired with {} ({})", text(neighbour, "name"), text(neighbour, "node_id"));
     }
 }
 

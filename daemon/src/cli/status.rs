@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::control::Control;
 use super::exit::Failure;
 use super::grammar::Output;
-use super::{count, print_json, text};
+use super::{count, print_json, say, text};
 
 /// Asks and prints.
 pub(super) async fn run(control: &Control, format: Output) -> Result<(), Failure> {
@@ -28,23 +28,23 @@ fn print(status: &Value) {
     let served = &status["served"];
     let bytes = |value: &Value, name: &str| HumanBytes(count(value, name));
     let uptime = std::time::Duration::from_secs(count(status, "uptime_s"));
-    println!("box         {} ({})", text(status, "name"), text(status, "key_words"));
-    println!("node id     {}", text(status, "node_id"));
-    println!("version     {}, up {}", text(status, "version"), HumanDuration(uptime));
-    println!("clients     {}", addresses("clients"));
-    println!("admin       {}", addresses("admin"));
-    println!("neighbours  {} ({} paired)", addresses("neighbours"), count(status, "paired"));
-    println!(
+    say!("box         {} ({})", text(status, "name"), text(status, "key_words"));
+    say!("node id     {}", text(status, "node_id"));
+    say!("version     {}, up {}", text(status, "version"), HumanDuration(uptime));
+    say!("clients     {}", addresses("clients"));
+    say!("admin       {}", addresses("admin"));
+    say!("neighbours  {} ({} paired)", addresses("neighbours"), count(status, "paired"));
+    say!(
         "shelf       {} objects, {} of {}",
         count(store, "objects"),
         bytes(store, "bytes"),
         bytes(store, "bytes_max")
     );
-    println!(
+    say!(
         "served      {} from the shelf, {} from origins, {} from neighbours",
         bytes(served, "store"),
         bytes(served, "origin"),
         bytes(served, "neighbour")
     );
-    println!("downloads   {} now", count(status, "jobs"));
+    say!("downloads   {} now", count(status, "jobs"));
 }

@@ -71,7 +71,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(NotYet, "world.flows_max", world.flows_max),
     key!(NotYet, "world.port_mapping", world.port_mapping),
     key!(NotYet, "world.allow_private_peers", world.allow_private_peers),
-    key!(Yes, "privacy.log_urls", privacy.log_urls),
+    key!(NotYet, "privacy.log_urls", privacy.log_urls),
     key!(Yes, "metrics.prometheus", metrics.prometheus),
     key!(Yes, "shutdown.grace_s", shutdown.grace_s),
 ];

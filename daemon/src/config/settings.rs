@@ -1,7 +1,6 @@
 //! The settings of the box as checked, typed data, with their defaults.
 //!
-//! What a key means is written in the example of the configuration; here stand its type and default only. How the
-//! keys are spelt is `keys`' affair; what a room makes of them is `rooms`'.
+//! How the keys are spelt is `keys`' affair; what a room makes of them is the wiring's.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::control::Control;
+use crate::cli::say;
 
 /// How often JSON lines and the sources are renewed.
 const TICK: Duration = Duration::from_millis(500);
@@ -91,7 +92,7 @@ impl Progress {
             let rate = self.rate(bytes);
             let line = json!({"type": "progress", "bytes": bytes, "length": self.bar.length(), "rate": rate,
                 "sources": self.sources.json()});
-            println!("{line}");
+            say!("{line}");
         }
     }
 
