@@ -4,6 +4,7 @@
 //! an answer can become: a renewed representation, a job, or a body that passes through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
@@ -25,6 +26,9 @@ use crate::wish::{ByteWish, Company, FetchError, Fetched, Passing, Wish};
 
 /// Bytes around a small range that are fetched with it.
 const WINDOW_BYTES: u64 = PIECE * GROUP_BYTES;
+
+/// A confirmation is noted at most this often when what is noted stays fresh that long anyway.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 /// Statuses by which an origin takes a file back (DESIGN: withdrawal).
 const WITHDRAWALS: [StatusCode; 4] = [
@@ -156,6 +160,13 @@ impl Asking<'_> {
             self.withdrawn(stored).await;
             return (Ok(Fetched::Renewed(renewed)), Outcome::Alone);
         }
+        // What was noted a moment ago is not written again: it costs flash and changes nothing that a client sees.
+        let is_news = renewed.head.received_at.since(stored.head.received_at) >= NOTED_EVERY
+            || renewed.head.headers.get(http::header::CACHE_CONTROL)
+                != stored.head.headers.get(http::header::CACHE_CONTROL);
+        if !is_news && freshness::lifetime(&stored.head) > NOTED_EVERY {
+            return (Ok(Fetched::Renewed(renewed.clone())), Outcome::Renewed(Box::new(renewed)));
+        }
         // What was confirmed is served also when the shelf cannot note that it was.
         if let Err(error) = self.fetcher.inner.store.refresh(renewed.clone()).await {
             debug!(%error, "a confirmation could not be noted");
@@ -263,12 +274,17 @@ impl Fetcher {
     /// renews what is stored, another version is left for the next client to fetch, and a withdrawal (403, 404, 410,
     /// 451) takes it off the shelf.
     pub fn touch(&self, stored: Representation, headers: HeaderMap) {
+        let Ok(place) = Arc::clone(&self.inner.touches).try_acquire_owned() else {
+            debug!(host = stored.key.target.host(), "too many touches are on their way; one is left out");
+            return;
+        };
         let (fetcher, stop) = (self.clone(), self.inner.stop.clone());
         self.inner.tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = fetcher.touch_now(stored, headers) => {}
             }
+            drop(place);
         });
     }
 

@@ -20,7 +20,7 @@ use kith_model::representation::{Head, ObjectInfo, Representation};
 use kith_model::sharing;
 use kith_model::time::UnixMillis;
 use kith_store::{Body, Draft, Store};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,9 @@ use crate::counters::Counters;
 use crate::reader::{Extent, Reader};
 use crate::source::{Finder, Found, Wanted};
 use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
+
+/// Touches on their way at once: a burst of small hits must not become a burst of connections to one site.
+const TOUCHES_MAX: usize = 32;
 
 /// How the room behaves.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ pub(crate) struct Inner {
     /// Jobs that can be joined, and questions whose answer may become one.
     running: Mutex<Running>,
     pub(crate) tasks: TaskTracker,
+    /// Places for touches on their way.
+    pub(crate) touches: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -111,6 +116,7 @@ impl Fetcher {
             counters: Arc::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
+            touches: Arc::new(Semaphore::new(TOUCHES_MAX)),
             stop: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }

@@ -134,6 +134,8 @@ impl Job {
             began: Instant::now(),
             host,
         };
+        // Whoever asked first may leave before the job looks; what was wanted is known all the same.
+        job.ghosts = job.audience.demands();
         job.begin_lane(origin, first, first_span);
         job
     }

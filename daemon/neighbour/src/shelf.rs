@@ -83,7 +83,7 @@ impl Shelf {
             .store
             .representations_of(&info.id)?
             .into_iter()
-            .filter(|representation| may_leave(representation, info, Audience::Mine).is_ok())
+            .filter(|representation| is_shareable(representation, info))
             .collect();
         let mut claims: Vec<Claim> = Vec::new();
         if !shareable.is_empty() {
@@ -140,6 +140,13 @@ impl Shelf {
         }
         Ok(None)
     }
+}
+
+/// Whether a box of the same owner may know of it.
+fn is_shareable(representation: &Representation, info: &ObjectInfo) -> bool {
+    may_leave(representation, info, Audience::Mine)
+        .inspect_err(|reason| tracing::debug!(host = representation.key.target.host(), %reason, "not shared"))
+        .is_ok()
 }
 
 /// Digests that name one sequence of bytes.
