@@ -44,13 +44,13 @@ pub(crate) fn measure() -> Result<()> {
             rounds.push([direct, through_kith, through_nginx]);
         }
         for (index, way) in ["direct", "kith", "nginx proxy_cache"].iter().enumerate() {
-            let wall = median_of(&rounds, |round| round[index].wall_s);
-            let ratio = median_of(&rounds, |round| round[index].wall_s / round[0].wall_s);
-            let cpu = median_of(&rounds, |round| round[index].cpu_s) / figure(LENGTH) * GB;
+            let wall = median_of(&rounds, |round| round[index].wall);
+            let ratio = median_of(&rounds, |round| round[index].wall / round[0].wall);
+            let cpu = median_of(&rounds, |round| round[index].cpu) / figure(LENGTH) * GB;
             table.row(&[
                 label.to_owned(),
                 (*way).to_owned(),
-                format!("{:.1}", median_of(&rounds, |round| round[index].first_byte_s) * 1000.0),
+                format!("{:.1}", median_of(&rounds, |round| round[index].first_byte) * 1000.0),
                 format!("{wall:.3}"),
                 format!("{ratio:.3}"),
                 if index == 0 { String::new() } else { format!("{cpu:.2}") },
@@ -85,10 +85,11 @@ impl Ways<'_> {
     }
 }
 
+/// In seconds.
 struct Fetch {
-    first_byte_s: f64,
-    wall_s: f64,
-    cpu_s: f64,
+    first_byte: f64,
+    wall: f64,
+    cpu: f64,
 }
 
 fn fetch(url: &str, way: Option<&Ways<'_>>) -> Result<Fetch> {
@@ -100,8 +101,8 @@ fn fetch(url: &str, way: Option<&Ways<'_>>) -> Result<Fetch> {
     way.map(Ways::settle).transpose()?;
     let after = way.map(Ways::cpu_seconds).transpose()?;
     Ok(Fetch {
-        first_byte_s: first_byte.parse()?,
-        wall_s: wall.parse()?,
-        cpu_s: after.unwrap_or_default() - before.unwrap_or_default(),
+        first_byte: first_byte.parse()?,
+        wall: wall.parse()?,
+        cpu: after.unwrap_or_default() - before.unwrap_or_default(),
     })
 }
