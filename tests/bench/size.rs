@@ -2,15 +2,17 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kith_tests::binary;
 
 use crate::figures::Table;
 
 /// Builds it and looks.
 pub(crate) fn measure() -> Result<()> {
-    // A profile's programs lie beside each other, in a directory of the profile's name.
-    let target = binary::kith()?.ancestors().nth(2).map(std::path::Path::to_owned);
+    binary::kith()?;
+    // A profile's programs lie beside each other, in a directory of the profile's name; this one too.
+    let own = std::env::current_exe()?;
+    let target = own.ancestors().nth(2).context("target/<profile>/bench")?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(binary::root()).args([
         "build",
@@ -22,7 +24,6 @@ pub(crate) fn measure() -> Result<()> {
         "kith",
     ]);
     ensure!(cargo.status()?.success(), "cargo could not build the router profile");
-    let target = target.unwrap_or_else(|| binary::root().join("target"));
     let table = Table::titled("size", &["build", "bytes"]);
     for profile in ["release", "router"] {
         if let Ok(metadata) = std::fs::metadata(target.join(profile).join("kith")) {
