@@ -71,7 +71,10 @@ fn run(groups: u64, sources: &[Behaviour], demands: &[Demand], patience: Duratio
                 }
             }
         }
+        let mut actions = 0;
         while let Some(action) = plan.poll(now) {
+            actions += 1;
+            assert!(actions < 1000, "the plan goes in circles at {now:?}: {action:?} in {plan:?}");
             match action {
                 Action::Open { lane, source, span } => {
                     assert!(!span.is_empty(), "an empty lane is no lane");
@@ -235,6 +238,18 @@ fn when_nobody_reads_any_more_the_lanes_end_unless_the_whole_is_wanted() {
     }
 }
 
+/// A source without ranges begins at the front: what is here already must not end its lane before the rest came.
+#[test]
+fn a_source_without_ranges_runs_over_what_is_here() {
+    let held = GroupSet::of(GroupSpan::clamped(0, 200));
+    let mut plan = Plan::new(Some(300), held, 1);
+    plan.readers(all(300));
+    let source = plan.source_added(Facts { ranges: false, lanes_max: 1, place: Place::Far });
+    let span = GroupSpan::clamped(0, 300);
+    assert_eq!(plan.poll(Duration::ZERO), Some(Action::Open { lane: LaneId(0), source, span }));
+    assert_eq!(plan.poll(Duration::ZERO), None);
+}
+
 #[test]
 fn a_body_of_unknown_length_comes_over_one_lane() {
     let mut plan = Plan::new(None, GroupSet::new(), 1);
@@ -265,7 +280,8 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
     let rate = prop_oneof![0.5..20.0, 20.0..500.0, 500.0..8000.0];
     (rate, any::<bool>(), 0u64..2000, prop::option::of(1u64..3000), prop::option::of(0u64..3000)).prop_map(
         |(rate, near, appears, fails_after, stalls_after)| {
-            let base = if near { Behaviour::near(rate) } else { Behaviour::far(rate) };
+            let mut base = if near { Behaviour::near(rate) } else { Behaviour::far(rate) };
+            base.facts.ranges = near || fails_after.is_none();
             Behaviour { appears: Duration::from_millis(appears), fails_after, stalls_after, ..base }
         },
     )
