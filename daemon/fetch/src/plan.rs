@@ -272,8 +272,12 @@ impl Plan {
     // rule 1
     fn trim(&mut self) -> Option<Action> {
         // A short island costs less than a new request: the lane runs over it.
-        let worth_it =
-            |island: &GroupSpan, lane: &LaneState| island.len() >= PIECE || island.end() == lane.end;
+        // A source without ranges would have to begin anew behind it.
+        let ranges =
+            |lane: &LaneState| self.sources.get(&lane.source).is_some_and(|source| source.facts.ranges);
+        let worth_it = |island: &GroupSpan, lane: &LaneState| {
+            island.end() == lane.end || (island.len() >= PIECE && ranges(lane))
+        };
         let (id, end) = self.lanes.iter().find_map(|(id, lane)| {
             let held = self.held.within(lane.rest());
             let island = held.spans().iter().find(|island| worth_it(island, lane))?;
@@ -389,8 +393,15 @@ impl Plan {
         }
         // Far enough ahead that the piece is here before the other lane gets there, near enough to be of use.
         let ahead = self.rate(victim.source).map_or(16, |rate| whole(rate * 0.25)).clamp(4, rest.len() / 2);
-        let start = rest.start() + ahead;
-        self.open(source, GroupSpan::clamped(start, (start + STEAL_MIN).min(rest.end())), now, true);
+        // A piece that is here already proves nothing.
+        let later = GroupSpan::clamped(rest.start() + ahead, rest.end());
+        let Some(gap) = self.held.missing_in(later).next() else { return };
+        self.open(
+            source,
+            GroupSpan::clamped(gap.start(), (gap.start() + STEAL_MIN).min(gap.end())),
+            now,
+            true,
+        );
     }
 
     // rule 6
