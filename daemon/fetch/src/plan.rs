@@ -49,6 +49,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Time constant of the rate average.
 const RATE_WINDOW_S: f64 = 1.0;
 
+/// Seconds that a neighbour's lanes are open, each counted, before it may be found too slow.
+const NEAR_WATCH_S: f64 = 0.25;
+
+/// The same for an origin before it may be found faster: longer than the burst that a shaped uplink begins with.
+const FAR_WATCH_S: f64 = 0.05;
+
 #[derive(Debug)]
 struct SourceState {
     facts: Facts,
@@ -416,6 +422,9 @@ impl Plan {
         let (rest, victim_place) = (victim.rest(), self.sources[&victim.source].facts.place);
         let theirs = self.rate(victim.source);
         let Some(ours) = self.rate(thief).filter(|rate| *rate > 0.0) else { return };
+        if place == Place::Far && !self.is_known_slow(victim.source, thief) {
+            return;
+        }
         let share = match (place, victim_place, theirs) {
             (Place::Near, Place::Far, Some(theirs)) if ours < 0.9 * theirs => {
                 tail_share(rest.len(), ours, theirs)
@@ -437,6 +446,17 @@ impl Plan {
         let start = rest.end() - share;
         self.cut(id, start);
         self.open(thief, GroupSpan::clamped(start, rest.end()), now, false);
+    }
+
+    /// Whether all lanes of a neighbour together carry less than half of what the origin does, and both were watched
+    /// for long enough to say so: a shaped uplink begins with a burst, a LAN with a handshake.
+    fn is_known_slow(&self, neighbour: SourceId, origin: SourceId) -> bool {
+        let lanes = self.lanes.values().filter(|lane| lane.source == neighbour && !lane.stalled).count();
+        let together = self.rate(neighbour).unwrap_or(0.0) * as_f64(lanes as u64);
+        let watched = |id, seconds| self.sources.get(&id).is_some_and(|source| source.active_s >= seconds);
+        watched(neighbour, NEAR_WATCH_S)
+            && watched(origin, FAR_WATCH_S)
+            && together * 2.0 < self.rate(origin).unwrap_or(0.0)
     }
 
     fn longest_lane(&self, eligible: impl Fn(&LaneState) -> bool) -> Option<(LaneId, &LaneState)> {
