@@ -98,7 +98,8 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// For each workspace member all crates it names in its manifest, of every kind.
+/// For each workspace member all crates it names in its manifest, of every kind; but the rooms that only its own tests
+/// stand on are no arrows of the house.
 fn dependencies() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -109,12 +110,16 @@ fn dependencies() -> Result<BTreeMap<String, BTreeSet<String>>> {
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().context("packages")?;
+    let is_scaffold = |value: &Value| {
+        value["kind"] == "dev" && value["name"].as_str().is_some_and(|name| name.starts_with("kith-"))
+    };
     let named = |value: &Value| Ok::<_, anyhow::Error>(value["name"].as_str().context("name")?.to_owned());
     packages
         .iter()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().context("dependencies")?;
-            Ok((named(package)?, dependencies.iter().map(named).collect::<Result<_>>()?))
+            let arrows = dependencies.iter().filter(|dependency| !is_scaffold(dependency));
+            Ok((named(package)?, arrows.map(named).collect::<Result<_>>()?))
         })
         .collect()
 }
