@@ -19,6 +19,7 @@ pub mod pairing;
 pub mod patience;
 pub mod place;
 pub mod resource;
+pub mod secure;
 pub mod tool;
 
 /// One mebibyte.
