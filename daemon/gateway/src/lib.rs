@@ -9,6 +9,7 @@ mod body;
 mod conditions;
 mod connection;
 pub mod counters;
+mod errand;
 mod fields;
 mod gateway;
 mod house;
