@@ -23,6 +23,7 @@ use kith_store::{Body, Draft, Store};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::ask::{AskError, Origin, Verb};
 use crate::asking::Asking;
@@ -127,6 +128,26 @@ impl Fetcher {
         self.inner.store.representations(target).map_err(shelf)
     }
 
+    /// Takes all representations of a target off the shelf: an unsafe request may have changed what it stands for
+    /// (RFC 9111 section 4.4; [`freshness::invalidated`] says which targets). Who asks from now on joins no fetch that
+    /// began before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave some of them.
+    pub async fn invalidate(&self, target: &Target) {
+        {
+            let mut running = self.inner.running();
+            running.jobs.remove(target);
+            running.questions.remove(target);
+        }
+        let stored = self.inner.store.representations(target).unwrap_or_default();
+        for representation in stored {
+            if let Err(error) = self.inner.store.forget(&representation.key).await {
+                warn!(host = target.host(), %error, "an outdated representation could not be dropped");
+            }
+        }
+    }
+
     /// What is known of a stored object.
     pub fn object(&self, id: &ObjectId) -> Result<Option<ObjectInfo>, FetchError> {
         self.inner.store.object(id).map_err(shelf)
@@ -212,7 +233,7 @@ impl Fetcher {
                 asked = asking.run() => asked,
             };
             if let Some(others) = others {
-                fetcher.inner.running().questions.remove(&target);
+                fetcher.inner.answered(&target, &others);
                 others.send_replace(outcome);
             }
             // Who asked may be gone.
@@ -320,6 +341,15 @@ enum Begun {
 impl Inner {
     fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody can wait for this question any more; a later one for the same target stays.
+    fn answered(&self, target: &Target, question: &watch::Sender<Outcome>) {
+        let mut running = self.running();
+        let is_it = |outcome: &watch::Receiver<Outcome>| outcome.same_channel(&question.subscribe());
+        if running.questions.get(target).is_some_and(is_it) {
+            running.questions.remove(target);
+        }
     }
 }
 

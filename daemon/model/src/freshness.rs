@@ -10,6 +10,7 @@
 
 mod age;
 mod control;
+mod invalidation;
 mod renewal;
 mod selection;
 mod storing;
@@ -20,6 +21,7 @@ use http::{HeaderMap, Method};
 
 pub use self::age::{age, lifetime};
 pub use self::control::{CacheControl, Directive};
+pub use self::invalidation::invalidated;
 pub use self::renewal::{conditional, confirms, renewed};
 pub use self::selection::{Selecting, accepted_encodings, selecting};
 pub use self::storing::{NotStorable, storable};
