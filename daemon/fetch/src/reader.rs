@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kith_model::range::{ByteRange, ChunkGroup, GROUP_BYTES, GroupSpan};
 use kith_store::Body;
+pub use kith_store::FileExtent;
 
 use crate::audience::{Audience, Seat, Verdict};
 use crate::counters::Counters;
@@ -133,6 +134,20 @@ impl Reader {
             self.tell(self.at / GROUP_BYTES);
             return Ok(Some(bytes));
         }
+    }
+
+    /// The next bytes, at most `bytes_max`, as a place in a file of the shelf that they can be sent from without being
+    /// read; nothing when they have to be read, or there are none.
+    pub fn next_extent(&mut self, bytes_max: u64) -> Option<FileExtent> {
+        // What still arrives may be taken back until it was checked.
+        if self.seat.is_some() {
+            return None;
+        }
+        let end = self.end?.min(self.at.saturating_add(bytes_max));
+        let extent = self.body.extent(ByteRange::new(self.at, end)?)?;
+        self.count(extent.range());
+        self.at = end;
+        Some(extent)
     }
 
     async fn wait_for(&self, group: u64) -> Result<(), ReadError> {

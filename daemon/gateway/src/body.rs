@@ -20,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::outlet::{FILE_PIECE_BYTES, FileQueue};
+
 /// Content of an answer.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -42,10 +44,12 @@ enum Kind {
 
 /// Reads pieces of a size that suits the client.
 struct Reading {
-    future: ReusableBoxFuture<'static, Read>,
+    future: Option<ReusableBoxFuture<'static, Read>>,
     /// The reader while no piece is being read.
     idle: Option<Reader>,
     helping: Helping,
+    /// Where pieces go that the kernel sends by itself.
+    files: Option<FileQueue>,
 }
 
 type Read = (Reader, Result<Option<Bytes>, ReadError>);
@@ -103,16 +107,25 @@ impl Helping {
 
 impl Reading {
     fn new(reader: Reader, shares: LargePieces) -> Self {
-        let mut helping = Helping::new(shares);
-        let future = ReusableBoxFuture::new(read(reader, helping.next()));
-        Self { future, idle: None, helping }
+        Self { future: None, idle: Some(reader), helping: Helping::new(shares), files: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
-        if let Some(reader) = self.idle.take() {
-            self.future.set(read(reader, self.helping.next()));
+        if let Some(reader) = &mut self.idle
+            && let Some(files) = &self.files
+            && let Some(extent) = reader.next_extent(FILE_PIECE_BYTES)
+        {
+            return Poll::Ready(Ok(Some(files.push(extent))));
         }
-        let (reader, next) = ready!(self.future.poll(cx));
+        if let Some(reader) = self.idle.take() {
+            let reading = read(reader, self.helping.next());
+            match &mut self.future {
+                Some(future) => future.set(reading),
+                None => self.future = Some(ReusableBoxFuture::new(reading)),
+            }
+        }
+        let Some(future) = &mut self.future else { return Poll::Ready(Ok(None)) };
+        let (reader, next) = ready!(future.poll(cx));
         self.idle = Some(reader);
         if let Ok(Some(piece)) = &next {
             self.helping.given(piece.len() as u64);
@@ -146,6 +159,14 @@ impl Body {
 
     pub(crate) fn reading(reader: Reader, shares: &LargePieces) -> Self {
         Self { left: reader.remaining(), kind: Kind::Reading(Reading::new(reader, shares.clone())) }
+    }
+
+    /// The same, with what stands in finished files sent from there by the connection that has this queue.
+    pub(crate) fn with_files(mut self, files: &FileQueue) -> Self {
+        if let Kind::Reading(reading) = &mut self.kind {
+            reading.files = Some(files.clone());
+        }
+        self
     }
 
     /// A body that the origin sends: `skip` bytes of it are left out, then `left` are passed on.

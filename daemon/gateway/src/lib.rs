@@ -14,6 +14,7 @@ mod fields;
 mod gateway;
 mod house;
 mod listen;
+mod outlet;
 mod pages;
 pub mod range;
 mod refusal;

@@ -29,6 +29,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::answer::Answerer;
 use crate::connection::{Connection, Linger};
+use crate::outlet::{FileQueue, Outlet};
 use crate::refusal::Refusal;
 use crate::respond;
 
@@ -122,12 +123,14 @@ impl Doorway {
     /// # Cancel safety
     /// Dropping the future cuts the connection.
     async fn serve(&self, stream: TcpStream, local: SocketAddr) {
+        let files = FileQueue::default();
+        let queue = &files;
         let service = service_fn(|request: Request<Incoming>| async move {
             let (parts, content) = request.into_parts();
             let unread = !content.is_end_stream();
             // Nothing that is granted reads content: it is thrown away with the connection.
             drop(content);
-            let response = self.answerer.answer(parts, local).await;
+            let response = self.answerer.answer(parts, local).await.map(|body| body.with_files(queue));
             Ok::<_, Infallible>(if unread { respond::closing(response) } else { response })
         });
         let mut connection = http1::Builder::new()
@@ -135,7 +138,7 @@ impl Doorway {
             .header_read_timeout(CLIENT_IDLE_TIMEOUT)
             .max_buf_size(CLIENT_BUFFER_BYTES)
             .max_headers(REQUEST_HEADERS_COUNT_MAX + 1)
-            .serve_connection(Connection::new(stream), service);
+            .serve_connection(Connection::new(Outlet::new(stream, files.clone())), service);
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
             () = self.cut.cancelled() => None,

@@ -10,6 +10,7 @@ use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GroupSpan, groups_of};
 use kith_model::representation::ObjectInfo;
+use kith_model::time::UnixMillis;
 use kith_model::verify;
 use rustix::io::ReadWriteFlags;
 
@@ -30,7 +31,7 @@ pub struct Body {
 }
 
 #[derive(Clone)]
-enum Source {
+pub(crate) enum Source {
     Inline(Arc<ObjectInfo>, Bytes),
     Opened(Arc<Opened>),
     Arriving(Arc<Arriving>),
@@ -145,7 +146,7 @@ impl Body {
         }
         let span = GroupSpan::covering(range);
         let mut buffer = self.buffer(range)?;
-        if opened.is_checked(span, self.cellar.clock.now()) {
+        if opened.is_checked(span, self.now()) {
             if read_if_cached(&opened.data, buffer.bytes_mut(), range.start()) {
                 return Ok(buffer.freeze());
             }
@@ -270,6 +271,14 @@ impl Body {
             encode_files(&opened.info, opened.outboard.as_ref(), &opened.data, span)
         })
         .await
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.bytes
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.cellar.clock.now()
     }
 
     fn buffer(&self, range: ByteRange) -> Result<Buffer, ReadError> {

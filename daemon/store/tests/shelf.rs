@@ -261,3 +261,28 @@ async fn a_head_that_no_record_holds_is_refused_and_any_other_comes_back() {
     }
     assert!(matches!(store.create(too_many).await, Err(kith_store::CreateError::HeadTooLarge)));
 }
+
+#[tokio::test]
+async fn a_place_in_a_file_is_given_out_only_for_bytes_that_were_found_right() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let bytes = sample(9, 40 * GROUP_BYTES + 5);
+    let length = bytes.len() as u64;
+    let info = put(&store, "https://example.com/a", &bytes).await;
+    let body = store.open_object(&info.id).await.expect("index").expect("stored");
+    let range = |start, end| ByteRange::new(start, end).expect("forwards");
+    let first = range(0, 4 * GROUP_BYTES);
+    assert!(body.extent(first).is_none(), "nothing was checked yet");
+    body.read(first).await.expect("readable");
+    let extent = body.extent(range(1, 4 * GROUP_BYTES)).expect("checked, and in the page cache");
+    assert_eq!(extent.range(), range(1, 4 * GROUP_BYTES));
+    assert!(body.extent(range(0, 4 * GROUP_BYTES + 1)).is_none(), "its last group was not checked");
+    read(&body).await;
+    assert!(body.extent(range(0, length)).is_some());
+    for outside in [range(length - 1, length + 1), range(length, length), range(0, 0)] {
+        assert!(body.extent(outside).is_none(), "{outside:?}");
+    }
+    let small = put(&store, "https://example.com/b", &bytes[..100]).await;
+    let inline = store.open_object(&small.id).await.expect("index").expect("stored");
+    assert!(inline.extent(range(0, 100)).is_none(), "it has no file");
+}
