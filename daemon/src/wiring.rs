@@ -312,6 +312,7 @@ fn gateway_config(settings: &Settings, facts: &Facts, limits: &Limits) -> kith_g
             settings::Touch::Daily => Touch::Daily,
             settings::Touch::Rfc9111 => Touch::Rfc9111,
         },
+        apt_ports: Vec::new(),
     }
 }
 

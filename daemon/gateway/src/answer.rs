@@ -22,11 +22,12 @@ use crate::body::{Body, LargePieces};
 use crate::conditions::Verdict;
 use crate::connection::REFUSED;
 use crate::counters::{Counters, Outcome};
-use crate::errand::Errand;
+use crate::errand::{Errand, now};
 use crate::house::House;
-use crate::pages::{self, About};
+use crate::pages::{self, About, Reached};
 use crate::refusal::Refusal;
-use crate::request::{self, Demand, FileName, What};
+use crate::relocate::relocate;
+use crate::request::{self, Demand, Door, FileName, What};
 use crate::respond;
 use crate::strict::HeadError;
 
@@ -88,7 +89,9 @@ impl Answerer {
         match &demand.what {
             What::Page(page) => {
                 let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-                Ok((pages::page(&self.about, *page, authority, demand.verb), Outcome::Page))
+                let authority = self.house.for_others(authority, local);
+                let reached = Reached { authority: &authority, port: local.port(), now: now() };
+                Ok((pages::page(&self.about, page, reached, demand.verb), Outcome::Page))
             }
             What::Object(id, name) => self.object(*id, name.as_ref(), &demand).await,
             What::Digest(digest, name) => {
@@ -97,10 +100,18 @@ impl Answerer {
             }
             What::Url(target, door) => {
                 let (target, door) = (target.clone(), *door);
-                let host = target.host().to_owned();
-                let answered = Errand::new(self, demand, target, door).run().await;
-                if let Ok((response, outcome)) = &answered {
-                    debug!(host, status = response.status().as_u16(), result = outcome.as_str(), "answered");
+                let base = target.clone();
+                let mut answered = Errand::new(self, demand, target, door).run().await;
+                if let Ok((response, outcome)) = &mut answered {
+                    if door == Door::Prefix {
+                        relocate(response.headers_mut(), &base);
+                    }
+                    debug!(
+                        host = base.host(),
+                        status = response.status().as_u16(),
+                        result = outcome.as_str(),
+                        "answered"
+                    );
                 }
                 answered
             }

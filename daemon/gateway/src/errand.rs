@@ -6,7 +6,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, Method, Response, StatusCode};
-use kith_fetch::ask::{Answer, AskError, Redirects, Verb};
+use kith_fetch::ask::{Answer, AskError, Verb};
 use kith_fetch::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
 use kith_model::freshness::{self, Asked, Decision};
 use kith_model::key::Target;
@@ -125,10 +125,7 @@ impl<'a> Errand<'a> {
             headers: self.demand.headers.clone(),
             range,
             stored,
-            redirects: match self.door {
-                Door::Proxy => Redirects::HandBack,
-                Door::Prefix => Redirects::Follow,
-            },
+            redirects: self.demand.redirects,
             company: self.demand.company,
         }
     }
@@ -274,7 +271,7 @@ fn method(verb: Verb) -> Method {
     }
 }
 
-fn now() -> UnixMillis {
+pub(crate) fn now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

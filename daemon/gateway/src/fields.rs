@@ -7,7 +7,8 @@
 use http::header::{
     ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     COOKIE, EXPECT, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFERER, REFERRER_POLICY,
-    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_CONTENT_TYPE_OPTIONS,
+    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kith_fetch::wish::Company;
@@ -154,29 +155,81 @@ pub(crate) fn for_client(headers: &mut HeaderMap, door: Door) {
     }
 }
 
+/// What a site says about its origin, or asks for as one: behind the prefix it would be taken to be about ours. A
+/// challenge is among it: a password given to one site would go to each that names the same realm.
+const OF_AN_ORIGIN: [HeaderName; 5] = [
+    SET_COOKIE,
+    STRICT_TRANSPORT_SECURITY,
+    ALT_SVC,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("authentication-info"),
+];
+
+/// The same, without a constant.
+const OF_AN_ORIGIN_NAMES: [&str; 14] = [
+    "accept-ch",
+    "access-control-allow-credentials",
+    "access-control-allow-origin",
+    "activate-storage-access",
+    "clear-site-data",
+    "critical-ch",
+    "nel",
+    "origin-agent-cluster",
+    "report-to",
+    "reporting-endpoints",
+    "service-worker-allowed",
+    "set-login",
+    "speculation-rules",
+    "use-as-dictionary",
+];
+
+/// A resource that only pages of its own origin may embed (Fetch, section 3.8).
+pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// Behind the prefix all sites share our own origin: each page is put into a box of its own, and nothing that a site
 /// says about its origin may be taken to be about ours.
 fn guard_our_origin(headers: &mut HeaderMap) {
-    for name in [SET_COOKIE, STRICT_TRANSPORT_SECURITY, ALT_SVC] {
+    for name in OF_AN_ORIGIN {
         headers.remove(name);
     }
-    for name in ["clear-site-data", "service-worker-allowed", "nel", "report-to", "reporting-endpoints"] {
+    for name in OF_AN_ORIGIN_NAMES {
         headers.remove(name);
     }
-    headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    headers.append(CONTENT_SECURITY_POLICY, sandbox(headers.get(CONTENT_TYPE)));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+}
+
+/// No scripts, no forms, an origin of its own. Two things are let be: browsers refuse the download that somebody
+/// clicks on in a sandboxed listing unless it is allowed, and the page that a browser makes around a film, which has
+/// nothing of the site's in it, has to load the film from where it stands.
+fn sandbox(kind: Option<&HeaderValue>) -> HeaderValue {
+    let is_film = |kind: &HeaderValue| {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        kind.starts_with(b"video/") || kind.starts_with(b"audio/")
+    };
+    HeaderValue::from_static(match kind {
+        Some(kind) if is_film(kind) => "sandbox allow-same-origin",
+        kind if may_be_page(kind) => "sandbox allow-downloads",
+        _ => "sandbox",
+    })
 }
 
 /// Browsers lift their guard of the local network for what comes through a proxy on it; this puts it back.
 fn guard_the_house(headers: &mut HeaderMap) {
-    let is_page = headers.get(CONTENT_TYPE).is_none_or(|kind| {
-        let kind = kind.as_bytes().to_ascii_lowercase();
-        [&b"text/html"[..], b"application/xhtml", b"image/svg"].iter().any(|page| kind.starts_with(page))
-    });
-    if is_page {
+    if may_be_page(headers.get(CONTENT_TYPE)) {
         headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static("treat-as-public-address"));
     }
+}
+
+/// Whether a browser may make a page of content of this type: HTML, and every XML, which may hold or become HTML.
+fn may_be_page(kind: Option<&HeaderValue>) -> bool {
+    kind.is_none_or(|kind| {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        kind == b"text/html" || kind.ends_with(b"/xml") || kind.ends_with(b"+xml") || !kind.contains(&b'/')
+    })
 }
 
 #[cfg(test)]
@@ -227,19 +280,57 @@ mod tests {
         for_client(&mut answer, Door::Prefix);
         assert!(!answer.contains_key(SET_COOKIE));
         let policies: Vec<_> = answer.get_all(CONTENT_SECURITY_POLICY).iter().collect();
-        assert_eq!(policies, ["default-src 'self'", "sandbox"]);
+        assert_eq!(policies, ["default-src 'self'", "sandbox allow-downloads"]);
+        assert_eq!(answer["cross-origin-resource-policy"], "same-origin");
         assert_eq!(answer[X_CONTENT_TYPE_OPTIONS], "nosniff");
     }
 
     #[test]
     fn pages_through_the_proxy_count_as_public() {
-        for (kind, marked) in
-            [("text/html; charset=utf-8", true), ("Image/SVG+xml", true), ("image/png", false)]
-        {
+        for (kind, marked) in [
+            ("text/html; charset=utf-8", true),
+            ("Image/SVG+xml", true),
+            ("text/xml", true),
+            ("image/png", false),
+        ] {
             let mut answer = fields(&[("content-type", kind), ("set-cookie", "a=b")]);
             for_client(&mut answer, Door::Proxy);
             assert_eq!(answer.contains_key(CONTENT_SECURITY_POLICY), marked, "{kind}");
             assert!(answer.contains_key(SET_COOKIE));
         }
+    }
+
+    #[test]
+    fn films_may_load_themselves_and_listings_may_link_to_downloads() {
+        for (kind, policy) in [
+            ("text/html", "sandbox allow-downloads"),
+            ("html", "sandbox allow-downloads"),
+            ("application/rss+xml", "sandbox allow-downloads"),
+            ("Video/mp4", "sandbox allow-same-origin"),
+            ("text/html, video/mp4", "sandbox"),
+            ("application/octet-stream", "sandbox"),
+        ] {
+            let mut answer = fields(&[("content-type", kind)]);
+            for_client(&mut answer, Door::Prefix);
+            assert_eq!(answer[CONTENT_SECURITY_POLICY], policy, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_a_site_says_of_its_origin_is_not_said_of_ours() {
+        let said = [
+            ("www-authenticate", "Basic realm=\"x\""),
+            ("access-control-allow-origin", "*"),
+            ("accept-ch", "device-memory"),
+            ("use-as-dictionary", "match=\"/*\""),
+            ("cross-origin-resource-policy", "cross-origin"),
+        ];
+        let mut answer = fields(&said);
+        for_client(&mut answer, Door::Prefix);
+        assert_eq!(answer.keys().filter(|name| said.iter().any(|(other, _)| name == other)).count(), 1);
+        assert_eq!(answer["cross-origin-resource-policy"], "same-origin");
+        let mut by_proxy = fields(&said);
+        for_client(&mut by_proxy, Door::Proxy);
+        assert_eq!(by_proxy.len(), said.len() + 1);
     }
 }

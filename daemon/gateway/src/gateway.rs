@@ -38,6 +38,8 @@ pub struct Config {
     pub connections_per_address_max: usize,
     /// When a hit still lets the origin count a download.
     pub touch: Touch,
+    /// Ports among those listened on where apt looks for a proxy by itself.
+    pub apt_ports: Vec<u16>,
 }
 
 /// The running room.
@@ -55,9 +57,9 @@ impl Gateway {
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let ports = addresses.iter().map(SocketAddr::port).collect();
         let counters = Arc::<Counters>::default();
-        let Config { name, version, node_id, hosts, allow, interfaces, touch, .. } = config;
-        let house = House::new(&name, &hosts, ports, allow, interfaces);
-        let about = About { name, version, node_id };
+        let Config { name, version, node_id, hosts, allow, interfaces, touch, apt_ports, .. } = config;
+        let house = House::new(&name, &hosts, ports, allow, interfaces).listening(&addresses);
+        let about = About { name, version, node_id, apt_ports };
         let (tasks, drain, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let doorway = Arc::new(Doorway {
             answerer: Answerer {

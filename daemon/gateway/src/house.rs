@@ -36,6 +36,8 @@ pub struct House {
     allow: Vec<Allow>,
     interfaces: Vec<String>,
     links: Mutex<Option<(Instant, Arc<[Link]>)>>,
+    /// Ports that take connections from other devices.
+    open: Vec<u16>,
 }
 
 impl House {
@@ -54,7 +56,14 @@ impl House {
         let names = own.into_iter().filter(|name| !name.starts_with('.') && !name.is_empty());
         let names =
             names.chain(hosts.iter().map(|host| plain(host))).chain(["localhost".to_owned()]).collect();
-        Self { names, ports, allow, interfaces, links: Mutex::default() }
+        Self { names, ports, allow, interfaces, links: Mutex::default(), open: Vec::new() }
+    }
+
+    /// With these listeners.
+    pub(crate) fn listening(mut self, listeners: &[SocketAddr]) -> Self {
+        let open = listeners.iter().filter(|address| !address.ip().to_canonical().is_loopback());
+        self.open = open.map(SocketAddr::port).collect();
+        self
     }
 
     /// Whether a client at `peer`, connected to `local`, is one we answer.
@@ -82,6 +91,29 @@ impl House {
     /// Whether a request for this host and port would come back to us.
     pub(crate) fn is_own_door(&self, host: &str, port: u16, local: SocketAddr) -> bool {
         (self.ports.contains(&port) || port == local.port()) && self.is_ours(host, local.ip())
+    }
+
+    /// The authority by which other devices reach the door that `authority` reached, of a client at `local`: a page that
+    /// was opened on the box itself is read by people who set up their phones.
+    pub(crate) fn for_others(&self, authority: &str, local: SocketAddr) -> String {
+        let host = without_port(authority);
+        let is_loopback =
+            plain(host) == "localhost" || address(host).is_some_and(|address| address.is_loopback());
+        let lan = if is_loopback && self.open.contains(&local.port()) { self.lan_address() } else { None };
+        lan.map_or_else(|| authority.to_owned(), |lan| SocketAddr::new(lan, local.port()).to_string())
+    }
+
+    /// An address of ours for people to type: IPv4 first.
+    fn lan_address(&self) -> Option<IpAddr> {
+        let is_wanted = |link: &&Link| {
+            let named = self.interfaces.is_empty() || self.interfaces.contains(&link.interface);
+            named
+                && match link.net.addr() {
+                    IpAddr::V4(v4) => v4.is_private(),
+                    IpAddr::V6(v6) => v6.is_unique_local(),
+                }
+        };
+        self.links().iter().filter(is_wanted).map(|link| link.net.addr()).min()
     }
 
     fn is_own_address(&self, address: IpAddr) -> bool {
@@ -128,6 +160,19 @@ fn is_lan(peer: IpAddr, links: &[Link]) -> bool {
     };
     // A connection from one of our own addresses comes from this box.
     links.iter().any(|link| link.net.addr() == peer || (private && link.net.contains(&peer)))
+}
+
+/// `host` of `host:port` or `[address]:port`.
+pub(crate) fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !unclosed(host) => host,
+        _ => authority,
+    }
+}
+
+/// Whether a colon was found inside of an IPv6 address.
+fn unclosed(host: &str) -> bool {
+    host.starts_with('[') && !host.ends_with(']')
 }
 
 fn address(host: &str) -> Option<IpAddr> {
@@ -198,6 +243,25 @@ mod tests {
         let local = SocketAddr::new(local, 8480);
         assert!(house.is_own_door("localhost", 8480, local));
         assert!(!house.is_own_door("localhost", 80, local));
+    }
+
+    #[test]
+    fn others_are_told_an_address_that_reaches_us() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let house = |listener| House::new("attic", &[], vec![], vec![], vec![]).listening(&[at(listener)]);
+        let (open, closed) = (house("[::]:8480"), house("127.0.0.1:8480"));
+        *open.links.lock().expect("not poisoned") =
+            Some((Instant::now(), [link("127.0.0.1/8"), link("192.168.1.2/24"), link("10.0.0.2/8")].into()));
+        for (reached, told) in [
+            ("localhost:8480", "10.0.0.2:8480"),
+            ("127.0.0.1:8480", "10.0.0.2:8480"),
+            ("[::1]:8480", "10.0.0.2:8480"),
+            ("attic.local:8480", "attic.local:8480"),
+            ("192.168.1.2:8480", "192.168.1.2:8480"),
+        ] {
+            assert_eq!(open.for_others(reached, at("127.0.0.1:8480")), told);
+            assert_eq!(closed.for_others(reached, at("127.0.0.1:8480")), reached);
+        }
     }
 
     #[test]

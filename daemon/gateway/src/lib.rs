@@ -18,9 +18,11 @@ mod outlet;
 mod pages;
 pub mod range;
 mod refusal;
+mod relocate;
 mod request;
 mod respond;
 pub mod strict;
+mod visitor;
 
 pub use answer::Touch;
 pub use gateway::{Config, Gateway};

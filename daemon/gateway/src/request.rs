@@ -6,9 +6,9 @@
 use std::net::SocketAddr;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
-use http::header::{ACCEPT, HOST, ORIGIN, RANGE, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use kith_fetch::ask::Verb;
+use http::header::{ACCEPT, HOST, RANGE, VIA};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use kith_fetch::ask::{Redirects, Verb};
 use kith_fetch::wish::{ByteWish, Company};
 use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest};
@@ -17,14 +17,10 @@ use kith_model::object::ObjectId;
 
 use crate::conditions::Conditions;
 use crate::fields;
-use crate::house::House;
+use crate::house::{House, without_port};
 use crate::range;
 use crate::refusal::{Refusal, Tongue};
-
-const SERVICE_WORKER: HeaderName = HeaderName::from_static("service-worker");
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+use crate::visitor::{self, Visit};
 
 /// By which door a URL came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +45,14 @@ pub(crate) enum What {
 }
 
 /// Our own pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
     /// `/`
     Home,
+    /// `/?url=..`: the form of that page sends people on to the prefix form of what they typed.
+    Go(Target),
+    /// Instead of what was asked for: a link to it, for who came from another site's page.
+    Link(String),
     /// `/proxy.pac`
     Pac,
     /// `/.well-known/pvd`
@@ -71,6 +71,7 @@ pub(crate) struct Demand {
     pub(crate) conditions: Conditions,
     pub(crate) range: Option<ByteWish>,
     pub(crate) company: Company,
+    pub(crate) redirects: Redirects,
 }
 
 /// A name for a file, for display only.
@@ -133,7 +134,7 @@ pub(crate) fn parse(
         Method::CONNECT => return Err(Refusal::Tunnel),
         _ => return Err(Refusal::Method),
     };
-    let what = what(uri, &headers, house, local)?;
+    let mut what = what(uri, &headers, house, local)?;
     if came_back(&headers) {
         return Err(Refusal::Loop);
     }
@@ -143,14 +144,28 @@ pub(crate) fn parse(
         return Err(Refusal::Loop);
     }
     let door = if let What::Url(_, door) = &what { *door } else { Door::Prefix };
-    if door == Door::Prefix {
-        guard(&what, &headers, house, local)?;
+    if door == Door::Prefix && !matches!(what, What::Page(_)) {
+        let is_ours = |authority: &str| house.is_ours(without_port(authority), local.ip());
+        match visitor::judge(&headers, is_ours)? {
+            Visit::Welcome => {}
+            Visit::AskFirst => what = What::Page(Page::Link(uri.to_string())),
+        }
     }
+    let redirects = redirects(door, &headers);
     let conditions = Conditions::take(&mut headers);
     // RFC 9110 section 14.2: a Range means nothing with other methods.
     let range = headers.get(RANGE).filter(|_| verb == Verb::Get).and_then(range::parse);
     let (headers, company) = fields::for_origin(headers, door);
-    Ok(Demand { verb, what, headers, conditions, range, company })
+    Ok(Demand { verb, what, headers, conditions, range, company, redirects })
+}
+
+/// A browser behind the prefix follows redirects itself: links in a page are relative to where it ended. For programs
+/// the box follows, so that they get the file by any of its names.
+fn redirects(door: Door, headers: &HeaderMap) -> Redirects {
+    match door {
+        Door::Prefix if !visitor::is_navigation(headers) => Redirects::Follow,
+        Door::Prefix | Door::Proxy => Redirects::HandBack,
+    }
 }
 
 fn what(uri: &Uri, headers: &HeaderMap, house: &House, local: SocketAddr) -> Result<What, Refusal> {
@@ -167,13 +182,27 @@ fn what(uri: &Uri, headers: &HeaderMap, house: &House, local: SocketAddr) -> Res
         return Ok(What::Url(Target::parse(&url?)?, Door::Prefix));
     }
     let page = match path {
-        "/" => Page::Home,
+        "/" => home(uri.query())?,
         "/proxy.pac" => Page::Pac,
         "/.well-known/pvd" => Page::ProvisioningDomain,
         "/.well-known/kith" => Page::WellKnown,
         _ => return named(path, uri.query()),
     };
     Ok(What::Page(page))
+}
+
+/// The page, or where its form leads. What is typed without a scheme is a website's address all the same.
+fn home(query: Option<&str>) -> Result<Page, Refusal> {
+    let Some(typed) = parameter(query, "url") else { return Ok(Page::Home) };
+    let typed = typed.trim();
+    let scheme = if typed.contains("://") { "" } else { "https://" };
+    Ok(Page::Go(Target::parse(&format!("{scheme}{typed}"))?))
+}
+
+/// The first value of a parameter in a query.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query?.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// The URL of the prefix form, with one slash after the colon or two: some clients merge them.
@@ -194,10 +223,7 @@ fn prefixed(uri: &Uri) -> Option<Result<String, Refusal>> {
 
 /// Objects by hash: `/b3/..`, `/sha256/..` and RFC 6920.
 fn named(path: &str, query: Option<&str>) -> Result<What, Refusal> {
-    let name = || {
-        let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        pairs.into_iter().find(|(key, _)| key == "name").and_then(|(_, value)| FileName::new(&value))
-    };
+    let name = || parameter(query, "name").and_then(|name| FileName::new(&name));
     if let Some(hash) = path.strip_prefix("/b3/") {
         return Ok(What::Object(hash.parse().map_err(|_| Refusal::Name)?, name()));
     }
@@ -211,19 +237,6 @@ fn named(path: &str, query: Option<&str>) -> Result<What, Refusal> {
     Ok(What::Digest(Digest::new(Algorithm::Sha256, &bytes).ok_or(Refusal::Name)?, name()))
 }
 
-/// `host` of `host:port` or `[address]:port`.
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !unclosed(host) => host,
-        _ => authority,
-    }
-}
-
-/// Whether a colon was found inside of an IPv6 address.
-fn unclosed(host: &str) -> bool {
-    host.starts_with('[') && !host.ends_with(']')
-}
-
 /// Every box signs with `kith` (RFC 9110 section 7.6.3). Boxes ask each other by another protocol, so one in front
 /// of another is a mistake too.
 fn came_back(headers: &HeaderMap) -> bool {
@@ -232,33 +245,6 @@ fn came_back(headers: &HeaderMap) -> bool {
     };
     let values = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(is_kith)
-}
-
-/// Keeps websites from using the box through their visitors' browsers: to fill its disk, to learn what it holds, or
-/// to seize what others load through it. Decides before anything is looked up, so that its no tells nothing.
-fn guard(what: &What, headers: &HeaderMap, house: &House, local: SocketAddr) -> Result<(), Refusal> {
-    if headers.contains_key(SERVICE_WORKER) {
-        return Err(Refusal::ServiceWorker);
-    }
-    if matches!(what, What::Page(_)) {
-        return Ok(());
-    }
-    let is = |name: &HeaderName, expected: &str| headers.get(name).is_some_and(|value| value == expected);
-    // A person who follows a link is welcome; a picture, script or frame of another site is not.
-    let navigation = is(&FETCH_MODE, "navigate") && is(&FETCH_DEST, "document");
-    if is(&FETCH_SITE, "cross-site") && !navigation {
-        return Err(Refusal::CrossSite);
-    }
-    // Browsers send no Sec-Fetch fields to plain http, but Origin with everything a script may read.
-    let foreign = |origin: &HeaderValue| {
-        let authority =
-            origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest);
-        !authority.is_some_and(|authority| house.is_ours(without_port(authority), local.ip()))
-    };
-    if headers.get_all(ORIGIN).iter().any(foreign) {
-        return Err(Refusal::CrossSite);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

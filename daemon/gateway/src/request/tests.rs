@@ -1,3 +1,5 @@
+use http::HeaderName;
+
 use super::*;
 use crate::house::Allow;
 
@@ -99,38 +101,56 @@ fn a_request_that_came_through_a_box_is_a_loop() {
 }
 
 #[test]
-fn another_sites_page_gets_nothing_by_prefix_or_hash() {
-    let hash = format!("/b3/{}", "0".repeat(64));
+fn another_sites_page_gets_nothing_by_prefix_or_hash_and_its_visitor_a_link() {
+    let hash = format!("/b3/{}?name=%22%3Cb%3E", "0".repeat(64));
+    let site = ("sec-fetch-site", "cross-site");
     for target in ["/https://a.test/", &hash] {
-        for (fields, welcome) in [
-            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")][..], false),
-            (
-                &[
-                    ("sec-fetch-site", "cross-site"),
-                    ("sec-fetch-mode", "navigate"),
-                    ("sec-fetch-dest", "iframe"),
-                ],
-                false,
-            ),
-            (
-                &[
-                    ("sec-fetch-site", "cross-site"),
-                    ("sec-fetch-mode", "navigate"),
-                    ("sec-fetch-dest", "document"),
-                ],
-                true,
-            ),
-            (&[("sec-fetch-site", "none")], true),
-            (&[("origin", "https://evil.test")], false),
-            (&[("origin", "null")], false),
-            (&[("origin", "http://attic:8480")], true),
-            (&[("service-worker", "script")], false),
-            (&[], true),
-        ] {
-            assert_eq!(parsed(target, fields).is_ok(), welcome, "{target} {fields:?}");
+        for fields in [&[site, ("sec-fetch-mode", "no-cors")][..], &[("origin", "null")]] {
+            assert!(matches!(parsed(target, fields), Err(Refusal::CrossSite)), "{target} {fields:?}");
         }
+        assert!(matches!(parsed(target, &[("service-worker", "script")]), Err(Refusal::ServiceWorker)));
+        assert!(parsed(target, &[("origin", "http://attic:8480")]).is_ok());
+        let visit = [site, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        let demand = parsed(target, &visit).expect("a page");
+        assert_eq!(demand.what, What::Page(Page::Link(target.to_owned())));
     }
-    assert!(parsed("http://a.test/", &[("origin", "https://b.test")]).is_ok());
+    assert!(parsed("http://a.test/", &[("origin", "https://b.test"), site]).is_ok());
+    assert!(parsed("/proxy.pac", &[site]).is_ok());
+}
+
+#[test]
+fn the_form_of_the_page_leads_to_what_was_typed() {
+    for (query, expected) in [
+        ("/?url=https%3A%2F%2Fa.test%2Fb%3Fc", "https://a.test/b?c"),
+        ("/?x=1&url=+a.test/b", "https://a.test/b"),
+        ("/?url=http://a.test", "http://a.test/"),
+    ] {
+        let what = parsed(query, &[]).expect(query).what;
+        assert_eq!(what, What::Page(Page::Go(Target::parse(expected).expect("a URL"))), "{query}");
+    }
+    for query in ["/?url=", "/?url=ftp://a.test/", "/?url=javascript:alert(1)", "/?url=https://u:p@a.test/"] {
+        assert!(matches!(parsed(query, &[]), Err(Refusal::Target(_))), "{query}");
+    }
+}
+
+#[test]
+fn browsers_follow_redirects_themselves_and_for_programs_the_box_does() {
+    for (target, fields, expected) in [
+        ("/https://a.test/", &[][..], Redirects::Follow),
+        ("/https://a.test/", &[("upgrade-insecure-requests", "1")], Redirects::HandBack),
+        (
+            "/https://a.test/",
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "none")],
+            Redirects::HandBack,
+        ),
+        ("http://a.test/", &[], Redirects::HandBack),
+    ] {
+        assert_eq!(
+            parsed(target, fields).expect("a good request").redirects,
+            expected,
+            "{target} {fields:?}"
+        );
+    }
 }
 
 #[test]

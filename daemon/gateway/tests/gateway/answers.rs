@@ -219,7 +219,7 @@ async fn behind_the_prefix_a_site_gets_no_cookies_and_no_power() {
     let reply = house.get(URL, "Cookie: a=b\r\n").await;
     assert_eq!(reply.field("set-cookie"), None);
     assert_eq!(reply.field("clear-site-data"), None);
-    assert_eq!(reply.field("content-security-policy"), Some("sandbox"));
+    assert_eq!(reply.field("content-security-policy"), Some("sandbox allow-downloads"));
     assert_eq!(reply.field("x-content-type-options"), Some("nosniff"));
     assert!(!house.origin.questions.lock().expect("lock")[0].headers.contains_key("cookie"));
     let by_proxy = house

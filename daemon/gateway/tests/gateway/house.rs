@@ -164,7 +164,24 @@ impl House {
         Self::start_on(site, change, |_| {})
     }
 
+    /// Listens only where apt looks for a proxy.
+    pub(crate) fn start_for_apt(site: Site) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        Self::start_at(listener, site, |config| config.apt_ports = vec![port], |_| {})
+    }
+
     pub(crate) fn start_on(
+        site: Site,
+        change: impl FnOnce(&mut Config),
+        change_shelf: impl FnOnce(&mut kith_store::Config),
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_at(listener, site, change, change_shelf)
+    }
+
+    fn start_at(
+        listener: TcpListener,
         site: Site,
         change: impl FnOnce(&mut Config),
         change_shelf: impl FnOnce(&mut kith_store::Config),
@@ -189,7 +206,6 @@ impl House {
         let asked = Arc::new(Asked(Arc::clone(&origin)));
         let fetcher =
             Fetcher::new(store.clone(), asked, vec![], FetchConfig { neighbour_bytes_min: 1 << 20 });
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let mut config = Config {
             name: "attic".to_owned(),
@@ -201,6 +217,7 @@ impl House {
             connections_max: 128,
             connections_per_address_max: 32,
             touch: Touch::Downloads,
+            apt_ports: vec![],
         };
         change(&mut config);
         let gateway = Gateway::start(config, vec![listener], fetcher).expect("it starts");
