@@ -223,6 +223,63 @@ pub const DNS_TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// See [`DNS_TRY_TIMEOUT`].
 pub const DNS_TRIES: usize = 3;
 
+// Integrity metadata
+
+/// Links of one field line that are read. Metalink servers name up to 20 mirrors.
+pub const LINKS_MAX: usize = 64;
+
+/// Parameters of one link that are kept; `rel`, `type`, `pri`, `geo` and `depth` are five.
+pub const LINK_PARAMETERS_MAX: usize = 8;
+
+/// Members of one digest field that are read; the registry has eight names.
+pub const DIGEST_MEMBERS_MAX: usize = 16;
+
+/// Mirrors that are remembered of one answer: the best ones, by priority.
+pub const MIRRORS_MAX: usize = 16;
+
+/// Mirrors of one download that are dialled at once: what the uplink needs to be full, and no more sites bothered.
+pub const MIRRORS_AT_ONCE_MAX: usize = 3;
+
+/// Smallest object in bytes that mirrors are asked for: a handshake costs as long as 1 MiB takes on a usual line.
+pub const MIRROR_OBJECT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// Descriptions (metalinks, torrents, an archive's metadata) that are followed of one answer.
+pub const DESCRIPTIONS_MAX: usize = 4;
+
+/// Bytes of a description that are read: the piece hashes of a 4 GB image at 256 KiB a piece take 1.3 MB as text.
+pub const DESCRIPTION_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Time for a description to come: later it is of little use.
+pub const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Depth of elements in a metalink; RFC 5854 needs four.
+pub const METALINK_DEPTH_MAX: usize = 16;
+
+/// Files of one metalink that are looked at.
+pub const METALINK_FILES_MAX: usize = 1024;
+
+/// URLs of one file in a metalink; the best [`MIRRORS_MAX`] are used.
+pub const METALINK_URLS_MAX: usize = 256;
+
+/// Piece hashes of one file: 2 MiB of memory.
+pub const METALINK_PIECES_MAX: usize = 64 * 1024;
+
+/// Bytes of one text in a metalink: the longest URL.
+pub const METALINK_TEXT_BYTES_MAX: usize = URL_BYTES_MAX;
+
+/// Longest piece of a piece list in bytes: it is held in memory until it is checked.
+pub const PIECE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How long a mirror that lied is not used.
+pub const MIRROR_STRIKE: Duration = Duration::from_hours(6);
+
+/// Mirrors that lied and are remembered; the oldest are forgotten.
+pub const MIRROR_STRIKES_MAX: usize = 256;
+
+/// Bytes that are hashed anew when a digest of another kind is told while an object arrives: a second of a small
+/// processor's time.
+pub const LATE_DIGEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 // Neighbours
 
 /// Longest frame in bytes. The largest real one, a `get` with all its spans, takes 700.

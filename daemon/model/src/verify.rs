@@ -34,6 +34,10 @@ pub enum Provenance {
     Tree(ObjectId),
     /// The origin sent them under the validator that the fetch is bound to.
     Origin,
+    /// They match a list of piece hashes that the origin told.
+    Pieces,
+    /// Nobody yet: somebody sent them, and only the check of the whole will tell.
+    Nobody,
 }
 
 /// Whole groups that follow one another, hashed once, with their leaves. Only this module makes one, so whoever
@@ -50,9 +54,23 @@ impl Run {
     /// Hashes bytes that came from the origin. Every group but the object's last is [`GROUP_BYTES`] long; the
     /// caller sees to that, as only it knows where the object ends.
     pub fn from_origin(first: ChunkGroup, bytes: Bytes) -> Self {
+        Self::hashed(first, bytes, Provenance::Origin)
+    }
+
+    /// The same for bytes that a mirror sent.
+    pub fn from_mirror(first: ChunkGroup, bytes: Bytes) -> Self {
+        Self::hashed(first, bytes, Provenance::Nobody)
+    }
+
+    /// The same for bytes that were found to match the origin's piece hashes.
+    pub fn of_checked_pieces(first: ChunkGroup, bytes: Bytes) -> Self {
+        Self::hashed(first, bytes, Provenance::Pieces)
+    }
+
+    fn hashed(first: ChunkGroup, bytes: Bytes, provenance: Provenance) -> Self {
         let leaves =
             (first.0..).zip(bytes.chunks(group_usize())).map(|(at, group)| leaf(at, group)).collect();
-        Self { first, bytes, leaves, provenance: Provenance::Origin }
+        Self { first, bytes, leaves, provenance }
     }
 
     /// Index of the first group.

@@ -1,7 +1,8 @@
 //! The well that draws from websites: an HTTP client with an address guard and no trust in what answers.
 //!
 //! Owns the [guard], the [resolver](resolve), the connections, the strict reading of answers beyond what
-//! the HTTP library checks, redirects, the reading of digests ([`ladder`]), and the [source] of further ranges.
+//! the HTTP library checks, redirects, the reading of what tells about the whole ([`ladder`], [`metalink`]), and the
+//! [source] of further ranges.
 //! [`web::Web`] is the handle; it implements [`kith_fetch::ask::Origin`].
 //!
 //! Must not know: what is stored and for how long (freshness is the ground's), who in the house asked, neighbours,
@@ -13,6 +14,8 @@ mod dial;
 mod dns;
 pub mod guard;
 pub mod ladder;
+pub mod metalink;
+pub mod pieces;
 mod request;
 pub mod resolve;
 pub mod source;

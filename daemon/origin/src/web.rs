@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::client::{Call, Client, Exchange, Place, Way};
 use crate::dial::Dialer;
 use crate::guard::Guard;
-use crate::ladder::ladder;
+use crate::ladder;
 use crate::request;
 use crate::resolve::Resolver;
 use crate::source::WebSource;
@@ -141,8 +141,9 @@ async fn answer(shared: Arc<Shared>, question: Question) -> Result<Answer, AskEr
     let source = (question.verb == Verb::Get)
         .then(|| WebSource::further(&shared, &question.target, headers, &target, &head, framing));
     let source = source.flatten();
+    let told = ladder::read(&hops, &target, &head, framing.length);
     Ok(Answer {
-        ladder: ladder(&hops, &target, &head),
+        ladder: told.ladder,
         hops,
         target,
         head,

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use kith_model::ladder::Digest;
+use kith_model::ladder::{Algorithm, Contradiction, Digest, Ladder};
 use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSet, GroupSpan, groups_of};
@@ -36,6 +36,8 @@ pub(crate) struct Arriving {
     data: OnceLock<Arc<File>>,
     progress: Mutex<Progress>,
     disk: SharedDisk,
+    /// The draft's digests and those told since.
+    told: Mutex<Ladder>,
     wake: watch::Sender<()>,
 }
 
@@ -84,6 +86,7 @@ impl Arriving {
         held: GroupSet,
     ) -> Arc<Self> {
         let progress = Progress::new(&cellar, draft.length, held);
+        let told = Mutex::new(draft.ladder.clone());
         Arc::new(Self {
             cellar,
             draft,
@@ -92,6 +95,7 @@ impl Arriving {
             data: OnceLock::new(),
             progress: Mutex::new(progress),
             disk: SharedDisk::default(),
+            told,
             wake: watch::Sender::new(()),
         })
     }
@@ -150,7 +154,7 @@ impl Arriving {
             data.set_len(length)?;
         }
         let data = Arc::clone(self.data.get_or_init(|| data));
-        *disk = Some(Disk { data, leaves, digests: Running::new(&self.draft.ladder) });
+        *disk = Some(Disk { data, leaves, digests: Running::new(&self.told()) });
         Ok(())
     }
 
@@ -187,7 +191,7 @@ impl Arriving {
         for part in &parts {
             // Whatever was hashed of a group that is written over is not what is hashed now.
             if disk.digests.at() > part.first().offset() {
-                disk.digests = Running::new(&self.draft.ladder);
+                disk.digests = Running::new(&self.told());
             }
             disk.write(part)?;
         }
@@ -204,16 +208,59 @@ impl Arriving {
         Ok(disk.catch_up(frontier, limits::DIGEST_CATCH_UP_BYTES)?)
     }
 
-    /// Makes everything that is held readable.
+    /// The digests that were told, in the draft and since.
+    pub(crate) fn told(&self) -> Ladder {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes digests that were told after the draft was made. Refused as a whole when one contradicts what is known.
+    /// One that would need too much hashed anew is left out. Blocks.
+    pub(crate) fn learn(&self, news: &Ladder) -> Result<(), Contradiction> {
+        let mut disk = self.disk();
+        let hashed = disk.as_ref().map_or(0, |disk| disk.digests.at());
+        let before = self.told();
+        let mut told = before.clone();
+        for rung in news.rungs() {
+            let algorithm = rung.digest.algorithm();
+            let is_computed = algorithm == Algorithm::Sha256 || before.digest(algorithm).is_some();
+            if is_computed || hashed <= limits::LATE_DIGEST_BYTES_MAX {
+                told.add(rung.clone())?;
+            }
+        }
+        let news = told.rungs().iter().skip(before.rungs().len());
+        if let Some(disk) = disk.as_mut()
+            && news.into_iter().any(|rung| rung.digest.algorithm() != Algorithm::Sha256)
+        {
+            disk.digests = Running::new(&told);
+        }
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        Ok(())
+    }
+
+    /// Makes everything readable that somebody vouches for.
     pub(crate) fn release(&self) {
-        let mut progress = self.progress();
-        progress.visible = progress.held.clone();
-        drop(progress);
+        self.progress().release();
+        self.wake();
+    }
+
+    /// Makes everything readable: the whole was checked.
+    pub(crate) fn approve(&self) {
+        self.progress().approve();
         self.wake();
     }
 
     /// Takes back what the origin did not vouch for. Blocks.
     pub(crate) fn retract(&self) -> GroupSet {
+        self.drop_groups(Progress::take_back)
+    }
+
+    /// Drops what nobody vouches for. Blocks.
+    pub(crate) fn drop_doubtful(&self) -> GroupSet {
+        self.drop_groups(Progress::drop_doubtful)
+    }
+
+    /// Drops groups and returns what is left.
+    fn drop_groups(&self, drop: impl FnOnce(&mut Progress, &Cellar) -> GroupSet) -> GroupSet {
         let mut disk = self.disk();
         let (dropped, left) = {
             let mut progress = self.progress();
@@ -221,12 +268,12 @@ impl Arriving {
             if progress.end.is_some() {
                 return GroupSet::new();
             }
-            let dropped = progress.take_back(&self.cellar);
+            let dropped = drop(&mut progress, &self.cellar);
             (dropped, progress.held.clone())
         };
         if let (Some(disk), Some(first)) = (disk.as_mut(), dropped.spans().first()) {
             if disk.digests.at() > first.start().saturating_mul(GROUP_BYTES) {
-                disk.digests = Running::new(&self.draft.ladder);
+                disk.digests = Running::new(&self.told());
             }
             for span in dropped.spans() {
                 if let Err(error) = leaves::clear(&disk.leaves, *span) {
@@ -251,7 +298,7 @@ impl Arriving {
         };
         let Some(disk) = disk.as_mut() else {
             let body = memory.unwrap_or_default().to_vec();
-            let mut running = Running::new(&self.draft.ladder);
+            let mut running = Running::new(&self.told());
             running.update(&body);
             return Ok(Whole { id: ObjectId::of(&body), digests: running.digests(), inline: Some(body) });
         };

@@ -1,30 +1,57 @@
 //! Flat digests, computed along the frontier of an arriving object.
 
 use kith_model::ladder::{Algorithm, Digest, Ladder};
+use md5::{Digest as _, Md5};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512};
 
 /// The digests of bytes `0..at`.
 #[derive(Clone)]
 pub(crate) struct Running {
-    contexts: Vec<(Algorithm, Context)>,
+    hashers: Vec<Hasher>,
     at: u64,
 }
 
+/// One of them.
+#[derive(Clone)]
+enum Hasher {
+    /// Ring has all but md5.
+    Ring(Algorithm, Context),
+    Md5(Md5),
+}
+
+impl Hasher {
+    fn new(algorithm: Algorithm) -> Self {
+        let function = match algorithm {
+            Algorithm::Md5 => return Self::Md5(Md5::new()),
+            Algorithm::Sha1 => &SHA1_FOR_LEGACY_USE_ONLY,
+            Algorithm::Sha256 => &SHA256,
+            Algorithm::Sha512 => &SHA512,
+        };
+        Self::Ring(algorithm, Context::new(function))
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Ring(_, context) => context.update(bytes),
+            Self::Md5(hasher) => hasher.update(bytes),
+        }
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Ring(algorithm, context) => Digest::new(*algorithm, context.clone().finish().as_ref()),
+            Self::Md5(hasher) => Digest::new(Algorithm::Md5, &hasher.clone().finalize()),
+        }
+    }
+}
+
 impl Running {
-    /// Sha-256, and every algorithm that `told` names and that we can compute.
+    /// Sha-256, and every algorithm that `told` names.
     pub(crate) fn new(told: &Ladder) -> Self {
-        let wanted = |algorithm| algorithm == Algorithm::Sha256 || told.digest(algorithm).is_some();
-        let all = [
-            (Algorithm::Sha1, &SHA1_FOR_LEGACY_USE_ONLY),
-            (Algorithm::Sha256, &SHA256),
-            (Algorithm::Sha512, &SHA512),
-        ];
-        let contexts = all
-            .into_iter()
-            .filter(|(algorithm, _)| wanted(*algorithm))
-            .map(|(algorithm, function)| (algorithm, Context::new(function)))
-            .collect();
-        Self { contexts, at: 0 }
+        let wanted =
+            |algorithm: &Algorithm| *algorithm == Algorithm::Sha256 || told.digest(*algorithm).is_some();
+        let all = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512];
+        Self { hashers: all.into_iter().filter(wanted).map(Hasher::new).collect(), at: 0 }
     }
 
     /// Count of bytes hashed.
@@ -34,25 +61,14 @@ impl Running {
 
     /// Hashes the bytes that follow.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        for (_, context) in &mut self.contexts {
-            context.update(bytes);
+        for hasher in &mut self.hashers {
+            hasher.update(bytes);
         }
         self.at += bytes.len() as u64;
     }
 
     /// The digests so far.
     pub(crate) fn digests(&self) -> Vec<Digest> {
-        let finish = |(algorithm, context): &(Algorithm, Context)| {
-            Digest::new(*algorithm, context.clone().finish().as_ref())
-        };
-        self.contexts.iter().filter_map(finish).collect()
-    }
-}
-
-/// Whether we compute this digest of every object whose origin tells it.
-pub(crate) fn can_check(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 => true,
-        Algorithm::Md5 => false,
+        self.hashers.iter().filter_map(Hasher::digest).collect()
     }
 }

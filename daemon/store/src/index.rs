@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use kith_model::key::{CacheKey, Target, Variant};
-use kith_model::ladder::{Digest, Teller};
+use kith_model::ladder::{Algorithm, Digest, Teller};
 use kith_model::object::ObjectId;
 use kith_model::representation::{ObjectInfo, Representation};
 use redb::{
@@ -401,12 +401,21 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// The digests that may be looked up: those we computed or checked. An md5 that was only told is not among them.
+/// The digests that may be looked up.
 fn findable(record: &Record) -> impl Iterator<Item = &Digest> {
     let rungs = record.info.ladder.rungs().iter();
     rungs
-        .filter(|rung| rung.teller == Teller::Ourselves || crate::digests::can_check(rung.digest.algorithm()))
+        .filter(|rung| rung.teller == Teller::Ourselves || is_name(rung.digest.algorithm()))
         .map(|rung| &rung.digest)
+}
+
+/// Whether an object may be looked up by such a digest that somebody else told. Never by md5: a name that can be made to
+/// fit two objects is none.
+fn is_name(algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 => true,
+        Algorithm::Md5 => false,
+    }
 }
 
 fn digest_key(digest: &Digest) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! The `.leaves` file of an unfinished part: one entry of 33 bytes a group.
 //!
-//! Byte 0 says who vouched for the group (0 nobody: not held, 1 the origin, 2 a tree), the rest is its leaf. The file
+//! Byte 0 says who vouched for the group (0 not held, 1 the origin, 2 a tree, 3 a list of pieces, 4 nobody yet), the
+//! rest is its leaf. The file
 //! is not synced while it grows; after a crash an entry counts only when the group's bytes hash to its leaf.
 
 use std::fs::File;
@@ -15,12 +16,16 @@ pub(crate) const ENTRY_LEN: usize = 33;
 const NOBODY: u8 = 0;
 const ORIGIN: u8 = 1;
 const TREE: u8 = 2;
+const PIECES: u8 = 3;
+const NOT_YET: u8 = 4;
 
 /// The entries of a run of groups, as they stand in the file.
 pub(crate) fn encode(leaves: &[Leaf], provenance: Provenance) -> Vec<u8> {
     let tag = match provenance {
         Provenance::Origin => ORIGIN,
         Provenance::Tree(_) => TREE,
+        Provenance::Pieces => PIECES,
+        Provenance::Nobody => NOT_YET,
     };
     leaves.iter().flat_map(|leaf| std::iter::once(tag).chain(leaf.0)).collect()
 }

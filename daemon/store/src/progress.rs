@@ -19,6 +19,8 @@ pub(crate) struct Progress {
     /// The held groups that the origin vouched for.
     pub(crate) origin: GroupSet,
     pub(crate) visible: GroupSet,
+    /// The held groups that nobody vouches for before the whole is checked; never visible.
+    doubtful: GroupSet,
     /// The length, once somebody told it.
     pub(crate) length: Option<u64>,
     /// Where the bytes end as far as a short group shows it.
@@ -138,7 +140,11 @@ impl Progress {
         self.held.insert(span);
         match run.provenance() {
             Provenance::Origin => self.origin.insert(span),
-            Provenance::Tree(_) => {}
+            Provenance::Tree(_) | Provenance::Pieces | Provenance::Nobody => {}
+        }
+        match run.provenance() {
+            Provenance::Nobody => self.doubtful.insert(span),
+            Provenance::Origin | Provenance::Tree(_) | Provenance::Pieces => self.doubtful.remove(span),
         }
         let len = run.bytes().len() as u64;
         if !len.is_multiple_of(GROUP_BYTES) {
@@ -167,17 +173,41 @@ impl Progress {
             for part in self.held.within(span).spans() {
                 self.visible.insert(*part);
             }
+            self.hide_doubtful();
+        }
+    }
+
+    /// Makes readable what somebody vouches for.
+    pub(crate) fn release(&mut self) {
+        self.visible = self.held.clone();
+        self.hide_doubtful();
+    }
+
+    /// The whole was checked: nothing is doubtful any more.
+    pub(crate) fn approve(&mut self) {
+        self.doubtful = GroupSet::new();
+        self.visible = self.held.clone();
+    }
+
+    fn hide_doubtful(&mut self) {
+        for span in self.doubtful.spans() {
+            self.visible.remove(*span);
         }
     }
 
     fn retract(&mut self, cellar: &Cellar) {
         self.epoch += 1;
+        self.doubtful = GroupSet::new();
         self.held = self.origin.clone();
         let seen: Vec<GroupSpan> = self.visible.spans().to_vec();
         self.visible = GroupSet::new();
         for span in seen {
             self.held.within(span).spans().iter().for_each(|part| self.visible.insert(*part));
         }
+        self.forget_what_left(cellar);
+    }
+
+    fn forget_what_left(&mut self, cellar: &Cellar) {
         if self.held.is_empty() {
             self.memory = None;
         }
@@ -252,6 +282,18 @@ impl Progress {
         }
         if !dropped.is_empty() {
             self.retract(cellar);
+        }
+        dropped
+    }
+
+    /// Drops what nobody vouches for and returns what is dropped. Nobody can have read it.
+    pub(crate) fn drop_doubtful(&mut self, cellar: &Cellar) -> GroupSet {
+        let dropped = std::mem::take(&mut self.doubtful);
+        for span in dropped.spans() {
+            self.held.remove(*span);
+        }
+        if !dropped.is_empty() {
+            self.forget_what_left(cellar);
         }
         dropped
     }

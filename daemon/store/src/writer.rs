@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_model::ladder::{Ladder, Rung, Teller};
+use kith_model::ladder::{Contradiction, Ladder, Rung, Teller};
 use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSet;
@@ -88,13 +88,44 @@ impl Writer {
             .unwrap_or(Err(WriteError::Ended))
     }
 
-    /// Makes all held-back groups readable.
+    /// The digests that were told of the whole, in the draft and since.
+    pub fn told(&self) -> Ladder {
+        self.arriving.told()
+    }
+
+    /// Takes digests that were told after the draft was made: they are checked like its own. None is taken when one
+    /// contradicts what was told before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn learn(&self, news: Ladder) -> Result<(), Contradiction> {
+        on_disk(&self.arriving, move |arriving| arriving.learn(&news)).await.unwrap_or(Ok(()))
+    }
+
+    /// Makes all held-back groups readable but those that nobody vouches for.
     ///
     /// # Cancel safety
     /// Does not wait.
     #[allow(clippy::unused_async, reason = "async as all that changes what readers see")]
     pub async fn release(&self) {
         self.arriving.release();
+    }
+
+    /// Makes all groups readable, whoever sent them: the whole was found right.
+    ///
+    /// # Cancel safety
+    /// Does not wait.
+    #[allow(clippy::unused_async, reason = "async as all that changes what readers see")]
+    pub async fn approve(&self) {
+        self.arriving.approve();
+    }
+
+    /// Drops every group that nobody vouches for, which nobody could read, and returns what is still held.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn drop_doubtful(&self) -> GroupSet {
+        on_disk(&self.arriving, Arriving::drop_doubtful).await.unwrap_or_default()
     }
 
     /// Drops every group that the origin did not vouch for and returns what is still held. Readers that have read
@@ -258,7 +289,7 @@ fn is_on_shelf(cellar: &Cellar, id: &ObjectId) -> Result<bool, WriteError> {
 fn record_of(arriving: &Arriving, finish: Finish, whole: &Whole) -> Result<Record, FinishError> {
     let draft = &arriving.draft;
     let mut ladder = Ladder::default();
-    for rung in draft.ladder.rungs().iter().take(limits::RECORD_RUNGS_MAX - 1) {
+    for rung in arriving.told().rungs().iter().take(limits::RECORD_RUNGS_MAX - 1) {
         let computed = whole.digests.iter().find(|digest| digest.algorithm() == rung.digest.algorithm());
         if computed.is_some_and(|computed| *computed != rung.digest) {
             return Err(FinishError::DigestMismatch { algorithm: rung.digest.algorithm() });

@@ -6,6 +6,7 @@ use common::*;
 use kith_model::ladder::{Algorithm, Digest, Rung, Teller};
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GROUP_BYTES, GroupSet, GroupSpan};
+use kith_model::verify::Run;
 use kith_store::{CreateError, FinishError, Gone, ReadError, Visibility, WriteError};
 
 const URL: &str = "https://example.com/a.iso";
@@ -209,7 +210,7 @@ async fn a_wrong_digest_is_refused_and_the_writer_stays_usable() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());
     for length in [100, 20 * GROUP_BYTES] {
-        for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+        for algorithm in [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
             let bytes = sample(1, length);
             let mut draft = draft(URL, Some(length));
             let digest = Digest::new(algorithm, &vec![1; algorithm.digest_len()]).expect("fits");
@@ -378,4 +379,86 @@ async fn a_check_says_what_finish_would_say_and_stores_nothing() {
     writer.check(whole).await.expect("right");
     assert_eq!(store.usage().objects, 0);
     writer.finish(whole).await.expect("stored");
+}
+
+fn from_mirror(bytes: &[u8], span: GroupSpan) -> Run {
+    let run = from_origin(bytes, span);
+    Run::from_mirror(run.first(), run.bytes().clone())
+}
+
+#[tokio::test]
+async fn what_nobody_vouches_for_is_not_readable_before_the_whole_is_approved() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let length = 8 * GROUP_BYTES;
+    let bytes = sample(1, length);
+    let writer = store.create(draft(URL, Some(length))).await.expect("a place");
+    let body = writer.body();
+    let write = async |run: Run, visibility| writer.write(run, visibility).await.expect("written");
+    write(from_origin(&bytes, GroupSpan::clamped(0, 2)), Visibility::Now).await;
+    write(from_neighbour(&bytes, GroupSpan::clamped(2, 4)), Visibility::Held).await;
+    write(from_mirror(&bytes, GroupSpan::clamped(4, 8)), Visibility::Now).await;
+    assert_eq!((body.visible_from(0), body.visible_from(4)), (2, 0));
+    writer.release().await;
+    assert_eq!((body.visible_from(0), body.visible_from(4)), (4, 0));
+    writer.approve().await;
+    assert_eq!(body.visible_from(0), 8);
+    assert_eq!(writer.finish(finish(length)).await.expect("stored").info.id, ObjectId::of(&bytes));
+}
+
+#[tokio::test]
+async fn a_mirrors_lie_is_dropped_alone_and_hashed_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let length = 8 * GROUP_BYTES;
+    let bytes = sample(1, length);
+    let writer = store.create(draft(URL, Some(length))).await.expect("a place");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    let mut news = kith_model::ladder::Ladder::default();
+    for (algorithm, digest) in [
+        (Algorithm::Sha256, Digest::new(Algorithm::Sha256, digest.as_ref())),
+        (Algorithm::Sha1, {
+            let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &bytes);
+            Digest::new(Algorithm::Sha1, digest.as_ref())
+        }),
+    ] {
+        let digest = digest.unwrap_or_else(|| panic!("{algorithm:?}"));
+        news.add(Rung { digest, teller: Teller::Url, said_at: NOW }).expect("one of each");
+    }
+    writer.write(from_origin(&bytes, GroupSpan::clamped(0, 2)), Visibility::Now).await.expect("written");
+    // Told late: what is hashed already is hashed anew for it.
+    writer.learn(news.clone()).await.expect("no contradiction");
+    writer.write(from_neighbour(&bytes, GroupSpan::clamped(2, 4)), Visibility::Now).await.expect("written");
+    writer
+        .write(from_mirror(&sample(2, length), GroupSpan::clamped(4, 8)), Visibility::Held)
+        .await
+        .expect("written");
+    let outcome = writer.finish(finish(length)).await;
+    assert!(matches!(outcome, Err(FinishError::DigestMismatch { .. })), "{outcome:?}");
+
+    let left = writer.drop_doubtful().await;
+    assert_eq!(left.spans(), [GroupSpan::clamped(0, 4)]);
+    assert_eq!(writer.body().visible_from(0), 4);
+    writer.write(from_origin(&bytes, GroupSpan::clamped(4, 8)), Visibility::Now).await.expect("written");
+    let info = writer.finish(finish(length)).await.expect("stored").info;
+    assert_eq!(info.id, ObjectId::of(&bytes));
+    assert_eq!(info.ladder.digest(Algorithm::Sha1), news.digest(Algorithm::Sha1));
+}
+
+#[tokio::test]
+async fn a_late_digest_that_contradicts_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let mut draft = draft(URL, Some(8 * GROUP_BYTES));
+    let rung = |fill| Rung {
+        digest: Digest::new(Algorithm::Sha256, &[fill; 32]).expect("32 bytes"),
+        teller: Teller::Url,
+        said_at: NOW,
+    };
+    draft.ladder.add(rung(1)).expect("the first");
+    let writer = store.create(draft.clone()).await.expect("a place");
+    let mut news = kith_model::ladder::Ladder::default();
+    news.add(rung(2)).expect("the first");
+    assert!(writer.learn(news).await.is_err());
+    assert_eq!(writer.told(), draft.ladder);
 }
