@@ -4,6 +4,7 @@
 pub mod control;
 mod doctor;
 pub mod exit;
+mod explain;
 mod get;
 pub mod grammar;
 mod neighbours;
@@ -87,6 +88,7 @@ async fn ask(command: Command, loaded: &Loaded) -> Result<(), Failure> {
         Command::Pin(what) => shelf::pin(&control, &what.what).await,
         Command::Unpin(what) => shelf::unpin(&control, &what.what).await,
         Command::Purge(what) => shelf::purge(&control, &what.what).await,
+        Command::Explain(command) => explain::run(&control, &command).await,
         Command::Run | Command::Config(_) | Command::Doctor(_) => Ok(()),
     }
 }

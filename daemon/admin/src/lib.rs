@@ -5,6 +5,7 @@
 //! everything. Knows no HTTP of clients, no QUIC and no configuration: neighbours, the client door and the rules of
 //! admission come in through the traits of [`house`]. No other room knows JSON for people.
 
+mod explain;
 pub mod house;
 pub mod metrics;
 mod pairing;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::request::Parts as Head;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
+use kith_model::key::Target;
 use kith_model::object::ObjectId;
 use kith_store::Pin;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::house::{Admin, Join, Metrics};
 use crate::problem::Problem;
 use crate::views::{self, Detail};
-use crate::{metrics, shelf};
+use crate::{explain, metrics, shelf};
 
 /// Through which door a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,7 @@ async fn read(admin: &Admin, door: Door, head: &Head) -> Option<Result<Answer, P
         "/api/v1/neighbours" => json(&views::neighbours(admin)),
         "/api/v1/jobs" => json(&views::jobs(admin, detail)),
         "/api/v1/objects" => objects(admin, head, detail),
+        "/api/v1/explain" if door == Door::Control => explained(admin, head),
         "/api/v1/pairing" if door == Door::Control => json(&admin.pairing().ended().await),
         _ => return None,
     })
@@ -117,6 +119,15 @@ fn objects(admin: &Admin, head: &Head, detail: Detail) -> Result<Answer, Problem
     let after = query.value("after").map(|text| text.parse::<ObjectId>()).transpose();
     let after = after.map_err(|error| bad_request(error.to_string()))?;
     json(&views::objects(admin, after, detail).map_err(|error| shelf::unreadable(&error))?)
+}
+
+/// For the owner alone: it tells what this household fetched.
+fn explained(admin: &Admin, head: &Head) -> Result<Answer, Problem> {
+    let url = Query(head.uri.query().unwrap_or_default()).needed("url")?;
+    let target = Target::parse(&url).map_err(|error| bad_request(format!("{url}: {error}")))?;
+    let parts = admin.parts();
+    let explanation = explain::explain(&parts.store, &parts.fetcher, &target);
+    json(&explanation.map_err(|error| shelf::unreadable(&error))?)
 }
 
 /// The body of `POST /api/v1/neighbours`.

@@ -140,7 +140,7 @@ pub(crate) struct Jobs {
 }
 
 #[derive(Debug, Serialize)]
-struct Job {
+pub(crate) struct Job {
     host: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -155,7 +155,7 @@ pub(crate) fn jobs(admin: &Admin, detail: Detail) -> Jobs {
     Jobs { jobs: tell(fetcher.jobs()), ended: tell(fetcher.ended()) }
 }
 
-fn job(job: JobView, detail: Detail) -> Job {
+pub(crate) fn job(job: JobView, detail: Detail) -> Job {
     Job {
         host: job.host,
         url: (detail == Detail::Full).then_some(job.url),

@@ -29,6 +29,7 @@ use crate::ask::{AskError, Origin, Verb};
 use crate::asking::Asking;
 use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
+use crate::journal::Journal;
 use crate::reader::{Extent, Reader};
 use crate::source::{Finder, Found, Wanted};
 use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     finders: Vec<Arc<dyn Finder>>,
     config: Config,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) journal: Journal,
     /// Jobs that can be joined, and questions whose answer may become one.
     running: Mutex<Running>,
     pub(crate) tasks: TaskTracker,
@@ -115,6 +117,7 @@ impl Fetcher {
             finders,
             config,
             counters: Arc::default(),
+            journal: Journal::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             touches: Arc::new(Semaphore::new(TOUCHES_MAX)),
@@ -315,6 +318,11 @@ impl Fetcher {
     /// The latest jobs that ended, the latest first: for those who ask after the fact where the bytes came from.
     pub fn ended(&self) -> Vec<JobView> {
         self.inner.running().ended.iter().cloned().collect()
+    }
+
+    /// What became of the latest questions to origins.
+    pub fn journal(&self) -> &Journal {
+        &self.inner.journal
     }
 
     /// What was counted since start.

@@ -12,6 +12,7 @@ mod audience;
 pub mod counters;
 pub mod fetcher;
 mod job;
+pub mod journal;
 mod lane;
 pub mod plan;
 pub mod reader;

@@ -373,3 +373,6 @@ pub const UDP_MTU_MAX: u16 = 1452;
 
 /// Ended jobs that are kept to be shown: one screen of them, 10 KB with their URLs.
 pub const ENDED_JOBS_MAX: usize = 32;
+
+/// Ends of questions to origins that are kept for `kith explain`: an evening's downloads, 50 KB with their URLs.
+pub const JOURNAL_ENTRIES_MAX: usize = 256;

@@ -63,6 +63,8 @@ pub enum Command {
     Unpin(What),
     /// Throw away an object, what a URL stands for, or all of a host
     Purge(What),
+    /// Tell why a URL is or is not stored, fresh, shared, and where its bytes came from
+    Explain(Explain),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -79,6 +81,17 @@ pub struct Get {
     /// Where to write it [default: the last part of the URL's path]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// How to tell about it.
+    #[command(flatten)]
+    pub format: Output,
+}
+
+/// `kith explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// http or https URL
+    #[arg(value_name = "URL")]
+    pub url: String,
     /// How to tell about it.
     #[command(flatten)]
     pub format: Output,
