@@ -21,6 +21,7 @@ use crate::assemble;
 use crate::audience::Audience;
 use crate::fetcher::{Fetcher, Outcome, Shared, as_whole, group_floor, unix_now};
 use crate::job::{Beginning, Job, span_of};
+use crate::journal::Event;
 use crate::plan::PIECE;
 use crate::wish::{ByteWish, Company, FetchError, Fetched, Passing, Wish};
 
@@ -50,7 +51,16 @@ impl Asking<'_> {
         self.fetcher.inner.counters.asked.add(1);
         match self.fetcher.inner.origin.ask(question).await {
             Ok(answer) => self.settle(answer, unfinished).await,
-            Err(error) => failed(error),
+            Err(error) => {
+                self.note(Event::Unanswered(error.to_string()));
+                failed(error)
+            }
+        }
+    }
+
+    fn note(&self, event: Event) {
+        if self.wish.company == Company::Shared {
+            self.fetcher.inner.journal.note(unix_now(), &self.wish.target, event);
         }
     }
 
@@ -127,6 +137,7 @@ impl Asking<'_> {
                 return self.renewed(stored, &answer.head).await;
             }
             if WITHDRAWALS.contains(&answer.head.status) {
+                self.note(Event::Withdrawn(answer.head.status));
                 self.withdrawn(stored).await;
             }
         }
@@ -135,14 +146,22 @@ impl Asking<'_> {
         {
             return (Err(FetchError::Unsatisfiable { length }), Outcome::Alone);
         }
-        let draft = if self.wish.verb == Verb::Get { self.draft(&answer) } else { None };
-        let Some(draft) = draft else {
+        if self.wish.verb == Verb::Head {
             return passed(answer, Passing::NotStorable);
+        }
+        let draft = match self.draft(&answer) {
+            Ok(draft) => draft,
+            Err(why) => {
+                debug!(host = self.wish.target.host(), %why, "not stored");
+                self.note(Event::Passed(answer.head.status, why));
+                return passed(answer, Passing::NotStorable);
+            }
         };
         match self.writer(&draft, unfinished).await {
             Ok(writer) => self.start(writer, answer),
             Err(error) => {
                 warn!(host = self.wish.target.host(), %error, "the shelf cannot take the object: it passes through");
+                self.note(Event::Passed(answer.head.status, format!("the shelf cannot take it: {error}")));
                 passed(answer, Passing::Storage)
             }
         }
@@ -155,6 +174,7 @@ impl Asking<'_> {
     ) -> (Result<Fetched, FetchError>, Outcome) {
         let head = freshness::renewed(&stored.head, confirmed);
         let renewed = Representation { head, ..stored.clone() };
+        self.note(Event::Confirmed);
         // A confirmation may take the permission to store back (RFC 9111 section 4.3.4): this client is the last.
         if freshness::storable(&self.wish.headers, &renewed.head).is_err() {
             self.withdrawn(stored).await;
@@ -181,29 +201,27 @@ impl Asking<'_> {
         }
     }
 
-    /// What is stored of the answer; nothing when it must not be, or cannot be put together from parts.
-    fn draft(&self, answer: &Answer) -> Option<Draft> {
-        freshness::storable(&self.wish.headers, &answer.head)
-            .inspect_err(|reason| debug!(host = self.wish.target.host(), %reason, "not stored"))
-            .ok()?;
+    /// What is stored of the answer; or why it must not be, or cannot be put together from parts.
+    fn draft(&self, answer: &Answer) -> Result<Draft, String> {
+        freshness::storable(&self.wish.headers, &answer.head).map_err(|reason| reason.to_string())?;
+        let refuse = |why: &str| Err(why.to_owned());
         if !answer.delimited {
-            debug!(
-                host = self.wish.target.host(),
-                "not stored: its end cannot be told from a broken connection"
-            );
-            return None;
+            return refuse("its end cannot be told from a broken connection");
         }
         let validator = StrongValidator::of(&answer.head.headers);
         let partial = answer.head.status == StatusCode::PARTIAL_CONTENT;
         let at_edge = |end: u64| end.is_multiple_of(GROUP_BYTES) || Some(end) == answer.length;
         if partial && (validator.is_none() || answer.length.is_none()) {
-            return None;
+            return refuse("it is a part, and has no strong validator to put parts together by");
         }
         if !answer.start.is_multiple_of(GROUP_BYTES) || !answer.end.is_none_or(at_edge) {
-            return None;
+            return refuse("it is another part than was asked for");
         }
-        let (selecting, variant) = freshness::selecting(&answer.head.headers, &self.wish.headers)?;
-        Some(Draft {
+        let Some((selecting, variant)) = freshness::selecting(&answer.head.headers, &self.wish.headers)
+        else {
+            return refuse("it varies by what cannot be compared");
+        };
+        Ok(Draft {
             key: CacheKey { target: self.wish.target.clone(), variant },
             selecting,
             head: as_whole(&answer.head, answer.length),
@@ -261,7 +279,8 @@ impl Asking<'_> {
         let (fetcher, stop, ended) =
             (self.fetcher.clone(), self.fetcher.inner.stop.clone(), Arc::clone(&shared));
         self.fetcher.inner.tasks.spawn(async move {
-            job.run(stop).await;
+            let event = job.run(stop).await;
+            fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
             fetcher.withdraw(&ended);
         });
         let outcome = if self.wish.company == Company::Alone { Outcome::Alone } else { Outcome::Job(shared) };
@@ -305,7 +324,11 @@ impl Fetcher {
             Ok(answer) if answer.head.status == StatusCode::NOT_MODIFIED => {
                 let _ = asking.renewed(&stored, &answer.head).await;
             }
-            Ok(answer) if WITHDRAWALS.contains(&answer.head.status) => asking.withdrawn(&stored).await,
+            Ok(answer) if WITHDRAWALS.contains(&answer.head.status) => {
+                let event = Event::Withdrawn(answer.head.status);
+                self.inner.journal.note(unix_now(), &stored.key.target, event);
+                asking.withdrawn(&stored).await;
+            }
             Ok(answer) => debug!(host = stored.key.target.host(), status = %answer.head.status, "touched"),
             Err(error) => debug!(host = stored.key.target.host(), %error, "the origin could not be touched"),
         }

@@ -32,6 +32,7 @@ use tracing::{debug, info, warn};
 use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
 use crate::fetcher::unix_now;
+use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
 use crate::source::{Fault, Found, Lane, Source, SourceKind};
@@ -72,9 +73,9 @@ struct LaneHandle {
 
 /// Why a job stops.
 enum Stop {
-    Stored,
+    Stored(ObjectId),
     Abandoned,
-    Failed,
+    Failed(String),
 }
 
 pub(crate) struct Job {
@@ -155,11 +156,11 @@ impl Job {
         self.spawn_lane(lane, SourceKind::Origin, Opening::Open(first), span);
     }
 
-    /// Runs until the object is stored, cannot be completed, or nobody wants it any more.
+    /// Runs until the object is stored, cannot be completed, or nobody wants it any more; says which.
     ///
     /// # Cancel safety
     /// Dropping the future ends the lanes; what is written stays.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Event {
         let verdict = loop {
             let demands = self.demands();
             self.plan.readers(demands);
@@ -172,7 +173,7 @@ impl Job {
             self.act();
             if self.plan.exhausted() {
                 warn!(host = %self.host, "nobody can deliver the rest of the object");
-                break Stop::Failed;
+                break Stop::Failed("nobody could deliver the rest of it".to_owned());
             }
             let wake = self.wake();
             tokio::select! {
@@ -194,6 +195,11 @@ impl Job {
             }
         };
         self.end(&verdict).await;
+        match verdict {
+            Stop::Stored(object) => Event::Stored(object),
+            Stop::Abandoned => Event::Failed("nobody waited for it any more; what came is kept".to_owned()),
+            Stop::Failed(why) => Event::Failed(why),
+        }
     }
 
     fn now(&self) -> Duration {
@@ -304,11 +310,11 @@ impl Job {
             }
             Report::Changed => {
                 info!(host = %self.host, "the origin has changed the file; the fetch of the old one ends");
-                Some(Stop::Failed)
+                Some(Stop::Failed("the origin changed the file meanwhile".to_owned()))
             }
             Report::Unwritable(error) => {
                 warn!(host = %self.host, %error, "the shelf cannot take the object");
-                Some(Stop::Failed)
+                Some(Stop::Failed(format!("the shelf cannot take it: {error}")))
             }
         }
     }
@@ -390,11 +396,11 @@ impl Job {
         match self.writer.finish(finish).await {
             Ok(finished) => {
                 info!(host = %self.host, object = %finished.info.id, length, "stored");
-                Some(Stop::Stored)
+                Some(Stop::Stored(finished.info.id))
             }
             Err(error) => {
                 warn!(host = %self.host, %error, "not stored");
-                Some(Stop::Failed)
+                Some(Stop::Failed(error.to_string()))
             }
         }
     }
@@ -405,7 +411,7 @@ impl Job {
         if lies.is_empty() || matches!(error, FinishError::Write(_)) {
             warn!(host = %self.host, %error, "the object is not what the origin said; it is thrown away");
             self.writer.discard().await;
-            return Some(Stop::Failed);
+            return Some(Stop::Failed(error.to_string()));
         }
         warn!(host = %self.host, %error, "a neighbour's claim was false; its bytes are thrown away");
         self.counters.false_claims.add(1);
@@ -450,8 +456,8 @@ impl Job {
     async fn end(mut self, stop: &Stop) {
         self.close_lanes().await;
         let verdict = match stop {
-            Stop::Stored => Verdict::Right,
-            Stop::Abandoned | Stop::Failed => Verdict::Ended,
+            Stop::Stored(_) => Verdict::Right,
+            Stop::Abandoned | Stop::Failed(_) => Verdict::Ended,
         };
         self.audience.decide(verdict);
     }
