@@ -18,6 +18,7 @@ use kith_fetch::source::Finder;
 use kith_gateway::{Gateway, Touch};
 use kith_model::limits::{Limits, Profile};
 use kith_model::time::UnixMillis;
+use kith_neighbour::announce::{Announcement, Announcer, Voice};
 use kith_neighbour::config::{Discovery, Sharing};
 use kith_neighbour::endpoint::SetupError;
 use kith_neighbour::identity::Identity;
@@ -39,7 +40,7 @@ use crate::config::units::ByteSize;
 use crate::doors::{Counted, SameGate};
 use crate::neighbourhood::{Neighbours, NoNeighbours};
 use crate::welcome::Welcome;
-use crate::{listen, machine};
+use crate::{announce, listen, machine};
 
 /// Size of the shelf when the size of its disk is unknown.
 const SHELF_BYTES_UNKNOWN: u64 = 1024 * 1024 * 1024;
@@ -57,6 +58,7 @@ pub(crate) struct House {
     web: Web,
     fetcher: Fetcher,
     neighbours: Option<Neighbourhood>,
+    announcer: Option<Announcer>,
     gateway: Gateway,
     admin: Admin,
     /// The admin room's.
@@ -76,12 +78,15 @@ impl House {
         // The last of the configuration that can be wrong, so before anything is bound.
         let web = open_web(settings)?;
         prepare(loaded.data_dir())?;
-        let clients = listen::tcp("clients.listen", &settings.clients.listen)?;
+        let mut clients = listen::tcp("clients.listen", &settings.clients.listen)?;
+        let apt = listen::tcp("clients.apt_listen", &settings.clients.apt_listen)?;
         let admin_ports = listen::tcp("admin.listen", &settings.admin.listen)?;
         let store = open_store(loaded, &limits).await?;
         let control = listen::control(&loaded.data_dir().join(SOCKET_FILE))?;
         let config = fetcher::Config { neighbour_bytes_min: settings.neighbours.min_object.0 };
-        let neighbours = open_neighbours(loaded, &limits, &store)?;
+        let doors = doors(settings, &addresses(&clients));
+        let (neighbours, host) = open_neighbours(loaded, &limits, &store, doors.clone())?;
+        let announcer = if neighbours.is_none() { announcer(settings, &host, &doors) } else { None };
         let finders = neighbours.iter().map(|room| Arc::new(room.clone()) as Arc<dyn Finder>).collect();
         let fetcher = Fetcher::new(store.clone(), Arc::new(web.clone()), finders, config);
         let id = neighbours.as_ref().map(Neighbourhood::id);
@@ -93,12 +98,14 @@ impl House {
             profile: profile.as_str(),
             started: Instant::now(),
             clients: addresses(&clients),
+            apt: addresses(&apt),
             admin: addresses(&admin_ports),
             neighbours: neighbours.iter().filter_map(|room| room.address().ok()).collect(),
             metrics: if settings.metrics.prometheus { Metrics::Shown } else { Metrics::Hidden },
         };
         let welcome = Welcome { facts: &facts, data_dir: loaded.data_dir() }.to_string();
-        let door = gateway_config(settings, &facts, &limits);
+        let door = gateway_config(settings, &facts, &limits, host);
+        clients.extend(apt);
         let gate = gate(&door, &facts);
         let gateway = Gateway::start(door, clients, fetcher.clone())
             .map_err(|error| Failure::new(Exit::General, format!("clients.listen: {error}")))?;
@@ -112,7 +119,7 @@ impl House {
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         open_admin(&admin, admin_ports, control, &tasks, &stop)?;
-        Ok(House { welcome, store, web, fetcher, neighbours, gateway, admin, tasks, stop })
+        Ok(House { welcome, store, web, fetcher, neighbours, announcer, gateway, admin, tasks, stop })
     }
 
     /// What the user is told at the start.
@@ -128,6 +135,9 @@ impl House {
         self.stop.cancel();
         self.admin.close();
         self.tasks.close();
+        if let Some(announcer) = self.announcer {
+            announcer.stop().await;
+        }
         let commands = tokio::time::timeout(grace, self.tasks.wait());
         let ((), ended) = tokio::join!(self.gateway.shutdown(grace), commands);
         if ended.is_err() {
@@ -244,20 +254,43 @@ fn random_token() -> Result<String, Failure> {
     Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 
+/// What clients may find by mDNS.
+fn doors(settings: &Settings, listening: &[SocketAddr]) -> Vec<Announcement> {
+    let clients = &settings.clients;
+    if !clients.announce {
+        return Vec::new();
+    }
+    announce::doors(&box_name(settings), listening, &clients.interfaces)
+}
+
+/// Doors are announced by the neighbours' room; without that room, by this. A box that cannot announce serves all the
+/// same.
+fn announcer(settings: &Settings, host: &str, doors: &[Announcement]) -> Option<Announcer> {
+    if doors.is_empty() {
+        return None;
+    }
+    let interfaces = settings.clients.interfaces.clone();
+    let voice = Voice { interfaces, loopback: Loopback::Ignored, port: MDNS_PORT };
+    let started = Announcer::start(&voice, host, doors);
+    started.inspect_err(|error| tracing::warn!(%error, "clients do not find this box by themselves")).ok()
+}
+
+/// The neighbours, when there are any, and the name in mDNS for this box's addresses.
 fn open_neighbours(
     loaded: &Loaded,
     limits: &Limits,
     store: &Store,
-) -> Result<Option<Neighbourhood>, Failure> {
-    let settings = &loaded.settings.neighbours;
-    if !settings.enabled {
-        return Ok(None);
+    doors: Vec<Announcement>,
+) -> Result<(Option<Neighbourhood>, String), Failure> {
+    if !loaded.settings.neighbours.enabled {
+        return Ok((None, announce::host(&box_name(&loaded.settings))));
     }
     let identity = Identity::open(loaded.data_dir())
         .map_err(|error| Failure::new(Exit::General, format!("identity: {}", with_causes(&error))))?;
-    let config = neighbour_config(loaded, limits);
+    let host = Neighbourhood::host(&identity);
+    let config = neighbour_config(loaded, limits, doors);
     let started = Neighbourhood::start(config, identity, store.clone());
-    started.map(Some).map_err(|error| match &error {
+    started.map(|room| (Some(room), host)).map_err(|error| match &error {
         StartError::Setup(SetupError::Socket(address, cause)) => {
             listen::taken("neighbours.listen", *address, cause)
         }
@@ -265,7 +298,11 @@ fn open_neighbours(
     })
 }
 
-fn neighbour_config(loaded: &Loaded, limits: &Limits) -> kith_neighbour::config::Config {
+fn neighbour_config(
+    loaded: &Loaded,
+    limits: &Limits,
+    announcements: Vec<Announcement>,
+) -> kith_neighbour::config::Config {
     let settings = &loaded.settings.neighbours;
     // Who listens on loopback only means boxes on one host; else a name that resolves there is a trick.
     let local = settings.listen.ip().is_loopback();
@@ -280,11 +317,12 @@ fn neighbour_config(loaded: &Loaded, limits: &Limits) -> kith_neighbour::config:
             settings::Auto::Set(rate) => Some(u32::try_from(rate.0).unwrap_or(u32::MAX)),
         },
         object_bytes_min: settings.min_object.0,
-        discovery: Discovery::Mdns {
+        discovery: Discovery::Mdns(Voice {
             interfaces: settings.interfaces.clone(),
             loopback: if local { Loopback::Counts } else { Loopback::Ignored },
             port: MDNS_PORT,
-        },
+        }),
+        announcements,
         static_peers: Vec::new(),
     }
 }
@@ -296,13 +334,18 @@ fn neighbourhood(room: Option<Neighbourhood>) -> Arc<dyn house::Neighbourhood> {
     }
 }
 
-fn gateway_config(settings: &Settings, facts: &Facts, limits: &Limits) -> kith_gateway::Config {
+fn gateway_config(
+    settings: &Settings,
+    facts: &Facts,
+    limits: &Limits,
+    announced: String,
+) -> kith_gateway::Config {
     let clients = &settings.clients;
     kith_gateway::Config {
         name: facts.name.clone(),
         version: facts.version.to_owned(),
         node_id: facts.node_id.clone(),
-        hosts: clients.hosts.iter().cloned().chain([machine::host_name()]).collect(),
+        hosts: clients.hosts.iter().cloned().chain([machine::host_name(), announced]).collect(),
         allow: clients.allow.iter().map(allow).collect(),
         interfaces: clients.interfaces.clone(),
         connections_max: limits.client_connections_max,
@@ -312,7 +355,7 @@ fn gateway_config(settings: &Settings, facts: &Facts, limits: &Limits) -> kith_g
             settings::Touch::Daily => Touch::Daily,
             settings::Touch::Rfc9111 => Touch::Rfc9111,
         },
-        apt_ports: Vec::new(),
+        apt_ports: facts.apt.iter().map(SocketAddr::port).collect(),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Facts {
     pub started: Instant,
     /// Where clients are served.
     pub clients: Vec<SocketAddr>,
+    /// Where apt looks for a proxy by itself.
+    pub apt: Vec<SocketAddr>,
     /// Where this room is served.
     pub admin: Vec<SocketAddr>,
     /// Where neighbours are served.

@@ -125,6 +125,7 @@ impl House {
             profile: "board",
             started: Instant::now(),
             clients: vec!["127.0.0.1:8480".parse().expect("address")],
+            apt: Vec::new(),
             admin: vec![port],
             neighbours: Vec::new(),
             metrics: Metrics::Shown,

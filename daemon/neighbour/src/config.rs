@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kith_model::limits::Limits;
 
-use crate::links::Loopback;
+use crate::announce::{Announcement, Voice};
 
 /// The room's settings. Plain data, checked by whoever reads it from a file.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub object_bytes_min: u64,
     /// How boxes are found.
     pub discovery: Discovery,
+    /// What else is announced, under the same name.
+    pub announcements: Vec<Announcement>,
     /// Boxes that are dialled without having been discovered; only paired ones get through TLS.
     pub static_peers: Vec<SocketAddr>,
 }
@@ -44,14 +46,7 @@ pub enum Sharing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Discovery {
     /// By mDNS.
-    Mdns {
-        /// Names of interfaces; empty means all.
-        interfaces: Vec<String>,
-        /// Whether boxes on the same host are found.
-        loopback: Loopback,
-        /// 5353, unless a test wants to be alone.
-        port: u16,
-    },
+    Mdns(Voice),
     /// Not at all.
     Off,
 }

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use kith_model::limits::{
     DISCOVERY_CHECK_EVENTS, DISCOVERY_CHECK_INTERVAL, DISCOVERY_RECORDS_MAX, TXT_BYTES_MAX,
 };
-use mdns_sd::{IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{Receiver, ResolvedService, ScopedIp, ServiceEvent};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::announce::{Announcement, Responder, Voice};
 use crate::config::Discovery;
 use crate::identity::NodeId;
 use crate::links::{Links, Loopback};
@@ -25,29 +26,23 @@ use crate::roster::Sighting;
 use crate::{clock, name};
 
 /// The service type.
-const SERVICE: &str = "_kith._udp.local.";
+const SERVICE: &str = "_kith._udp";
+
+/// The same as a name.
+const SERVICE_NAME: &str = "_kith._udp.local.";
 
 /// What the record says.
 const TXT_VERSION: &str = "v";
 const TXT_ID: &str = "id";
 
-/// How this room speaks mDNS.
-#[derive(Clone)]
-struct Settings {
-    interfaces: Vec<String>,
-    loopback: Loopback,
-    port: u16,
-}
-
 /// Announces and listens until the room stops.
 pub(crate) async fn run(room: Arc<Room>) {
-    let Discovery::Mdns { interfaces, loopback, port } = room.config.discovery.clone() else { return };
-    let settings = Settings { interfaces, loopback, port };
+    let Discovery::Mdns(voice) = room.config.discovery.clone() else { return };
     while !room.stopping.is_cancelled() {
-        match Announcing::start(&room, &settings) {
-            Ok(announcing) => {
-                announcing.listen(&room, &settings).await;
-                announcing.stop().await;
+        match Responder::start(&voice, &host(&room.identity.id()), &announcements(&room)) {
+            Ok(responder) => {
+                Listening { responder: &responder }.run(&room, &voice).await;
+                responder.stop().await;
             }
             Err(error) => tracing::warn!(%error, "mDNS does not work; boxes are not found"),
         }
@@ -59,41 +54,34 @@ pub(crate) async fn run(room: Arc<Room>) {
     }
 }
 
-struct Announcing {
-    daemon: ServiceDaemon,
-    full_name: String,
+/// The name that goes with this box's addresses.
+pub(crate) fn host(id: &NodeId) -> String {
+    format!("kith-{}.local", id.short())
 }
 
-impl Announcing {
-    fn start(room: &Room, settings: &Settings) -> Result<Self, mdns_sd::Error> {
-        let daemon = ServiceDaemon::new_with_port(settings.port)?;
-        if settings.loopback == Loopback::Ignored {
-            daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
-        }
-        if !settings.interfaces.is_empty() {
-            daemon.disable_interface(IfKind::All)?;
-            let names: Vec<IfKind> = settings.interfaces.iter().cloned().map(IfKind::Name).collect();
-            daemon.enable_interface(names)?;
-        }
-        let id = room.identity.id();
-        let port = room.endpoint.local_addr().map_or(0, |address| address.port());
-        let host = format!("kith-{}.local.", id.short());
-        let id_text = id.to_string();
-        let txt = [(TXT_VERSION, "1"), (TXT_ID, id_text.as_str())];
-        let instance = if room.config.name.is_empty() {
-            format!("kith {}", id.short())
-        } else {
-            room.config.name.clone()
-        };
-        let service = ServiceInfo::new(SERVICE, &instance, &host, "", port, &txt[..])?.enable_addr_auto();
-        let full_name = service.get_fullname().to_owned();
-        daemon.register(service)?;
-        Ok(Self { daemon, full_name })
-    }
+/// The box itself, and what the roof wants announced with it.
+fn announcements(room: &Room) -> Vec<Announcement> {
+    let id = room.identity.id();
+    let name = &room.config.name;
+    let itself = Announcement {
+        service: SERVICE,
+        instance: if name.is_empty() { format!("kith {}", id.short()) } else { name.clone() },
+        port: room.endpoint.local_addr().map_or(0, |address| address.port()),
+        addresses: Vec::new(),
+        interfaces: Vec::new(),
+        txt: vec![(TXT_VERSION, "1".to_owned()), (TXT_ID, id.to_string())],
+    };
+    std::iter::once(itself).chain(room.config.announcements.iter().cloned()).collect()
+}
 
+struct Listening<'a> {
+    responder: &'a Responder,
+}
+
+impl Listening<'_> {
     /// Returns when the room stops or the cache is too large.
-    async fn listen(&self, room: &Arc<Room>, settings: &Settings) {
-        let mut hearing = Hearing::new(settings.clone());
+    async fn run(&self, room: &Arc<Room>, voice: &Voice) {
+        let mut hearing = Hearing::new(voice.clone());
         let mut check = interval(DISCOVERY_CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let Some(mut events) = self.browse() else { return };
@@ -129,30 +117,24 @@ impl Announcing {
     }
 
     fn browse(&self) -> Option<Receiver<ServiceEvent>> {
-        self.daemon.browse(SERVICE).inspect_err(|error| tracing::debug!(%error, "browsing ended")).ok()
+        self.responder
+            .daemon()
+            .browse(SERVICE_NAME)
+            .inspect_err(|error| tracing::debug!(%error, "browsing ended"))
+            .ok()
     }
 
     /// How many records the library keeps.
     async fn records(&self) -> i64 {
-        let Ok(reply) = self.daemon.get_metrics() else { return 0 };
+        let Ok(reply) = self.responder.daemon().get_metrics() else { return 0 };
         let Ok(Ok(metrics)) = timeout(Duration::from_secs(1), reply.recv_async()).await else { return 0 };
         metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum()
-    }
-
-    /// Says goodbye.
-    async fn stop(self) {
-        if let Ok(done) = self.daemon.unregister(&self.full_name) {
-            let _ = timeout(Duration::from_millis(500), done.recv_async()).await;
-        }
-        if let Ok(done) = self.daemon.shutdown() {
-            let _ = timeout(Duration::from_millis(500), done.recv_async()).await;
-        }
     }
 }
 
 /// Turns events into sightings.
 struct Hearing {
-    settings: Settings,
+    voice: Voice,
     links: Links,
     links_at: Instant,
     /// Which box an instance name stood for, for goodbyes; as long as the roster.
@@ -160,14 +142,14 @@ struct Hearing {
 }
 
 impl Hearing {
-    fn new(settings: Settings) -> Self {
-        let links = Links::of_this_box(&settings.interfaces, settings.loopback);
-        Self { settings, links, links_at: Instant::now(), ids: HashMap::new() }
+    fn new(voice: Voice) -> Self {
+        let links = Links::of_this_box(&voice.interfaces, voice.loopback);
+        Self { voice, links, links_at: Instant::now(), ids: HashMap::new() }
     }
 
     fn refresh_links(&mut self) {
         if self.links_at.elapsed() > Duration::from_secs(2) {
-            self.links = Links::of_this_box(&self.settings.interfaces, self.settings.loopback);
+            self.links = Links::of_this_box(&self.voice.interfaces, self.voice.loopback);
             self.links_at = Instant::now();
         }
     }
@@ -211,7 +193,7 @@ impl Hearing {
         if port == 0 || !self.links.has(address) {
             return None;
         }
-        if address.is_loopback() && self.settings.loopback == Loopback::Ignored {
+        if address.is_loopback() && self.voice.loopback == Loopback::Ignored {
             return None;
         }
         Some(match (address, ip) {
@@ -235,6 +217,6 @@ fn node_id(service: &ResolvedService) -> Option<NodeId> {
 
 /// `den` of `den._kith._udp.local.`, made harmless.
 fn instance_name(full_name: &str) -> String {
-    let instance = full_name.strip_suffix(SERVICE).unwrap_or(full_name);
+    let instance = full_name.strip_suffix(SERVICE_NAME).unwrap_or(full_name);
     name::cleaned(instance.strip_suffix('.').unwrap_or(instance))
 }

@@ -5,6 +5,7 @@
 //! Knows nothing of HTTP, of clients and of who is asked first: the hearth decides that. Gives away only what the
 //! store holds and `kith_model::sharing` allows, and hands on only what it has verified.
 
+pub mod announce;
 mod bucket;
 pub mod claim;
 mod clock;

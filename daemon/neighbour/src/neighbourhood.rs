@@ -183,6 +183,11 @@ pub struct Neighbourhood {
 }
 
 impl Neighbourhood {
+    /// The name in mDNS that goes with the addresses of the box of this identity.
+    pub fn host(identity: &Identity) -> String {
+        discovery::host(&identity.id())
+    }
+
     /// Reads the list of neighbours, binds the socket, announces this box and begins to dial. Reads files: call it
     /// before the runtime is busy, but within it.
     pub fn start(mut config: Config, identity: Identity, store: Store) -> Result<Self, StartError> {

@@ -108,7 +108,8 @@ fn of_config(loaded: &Loaded) -> Vec<Check> {
         return checks;
     }
     let tcp = settings.clients.listen.iter().map(|address| ("clients.listen", *address));
-    let tcp = tcp.chain(settings.admin.listen.iter().map(|address| ("admin.listen", *address)));
+    let apt = settings.clients.apt_listen.iter().map(|address| ("clients.apt_listen", *address));
+    let tcp = tcp.chain(apt).chain(settings.admin.listen.iter().map(|address| ("admin.listen", *address)));
     checks.extend(tcp.map(|(key, address)| port(address, listen::tcp(key, &[address]).map(drop))));
     if settings.neighbours.enabled {
         let address = settings.neighbours.listen;

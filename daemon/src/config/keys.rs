@@ -46,7 +46,8 @@ pub(super) const KEYS: &[Key] = &[
     key!(Yes, "clients.interfaces", clients.interfaces),
     key!(Yes, "clients.hosts", clients.hosts),
     key!(NotYet, "clients.connect", clients.connect),
-    key!(NotYet, "clients.apt_listen", clients.apt_listen),
+    key!(Yes, "clients.apt_listen", clients.apt_listen),
+    key!(Yes, "clients.announce", clients.announce),
     key!(Yes, "admin.listen", admin.listen),
     key!(Yes, "store.size", store.size),
     key!(Yes, "store.reserve", store.reserve),
@@ -145,6 +146,13 @@ fn bounds(settings: &Settings) -> Vec<(&'static str, String)> {
         !clients.listen.iter().any(|address| address.port() != 0 && admin.listen.contains(address)),
         "admin.listen",
         "clients and admin cannot share an address",
+    );
+    check(
+        !clients.apt_listen.iter().any(|address| {
+            address.port() != 0 && (clients.listen.contains(address) || admin.listen.contains(address))
+        }),
+        "clients.apt_listen",
+        "apt's port cannot share an address with clients or admin",
     );
     check(
         clients.hosts.iter().all(|host| is_host(host)),

@@ -87,6 +87,8 @@ pub struct Clients {
     pub connect: bool,
     /// Where apt looks for a proxy by itself.
     pub apt_listen: Vec<SocketAddr>,
+    /// Whether clients find the box by mDNS.
+    pub announce: bool,
 }
 
 /// Who is served.
@@ -264,6 +266,7 @@ impl Default for Settings {
                 hosts: Vec::new(),
                 connect: false,
                 apt_listen: Vec::new(),
+                announce: true,
             },
             admin: Admin { listen: vec![everywhere(8481)] },
             store: Store::default(),

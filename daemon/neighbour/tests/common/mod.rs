@@ -49,6 +49,7 @@ pub(crate) fn config(name: &str, dir: &Path, static_peers: Vec<SocketAddr>) -> C
         upload_bytes_per_second: None,
         object_bytes_min: 4 * MIB,
         discovery: Discovery::Off,
+        announcements: Vec::new(),
         static_peers,
     }
 }
