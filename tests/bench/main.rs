@@ -4,6 +4,7 @@
 //! were measured in turn in the same minutes far less. What is measured, and how to read it, is in `README.md`.
 
 mod figures;
+mod heads;
 mod hits;
 mod lan;
 mod load;
@@ -19,9 +20,10 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// What can be asked for, in the order of `all`.
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
     ("size", size::measure),
     ("memory", memory::measure),
+    ("heads", heads::measure),
     ("hits", hits::measure),
     ("miss", miss::measure),
     ("lan", lan::measure),
@@ -37,7 +39,9 @@ fn main() -> Result<()> {
     }
     for word in &words {
         let Some((_, measure)) = BENCHES.iter().find(|(name, _)| name == word) else {
-            bail!("there is no bench {word:?}; there are size, memory, hits, miss, lan, and `all` of them");
+            bail!(
+                "there is no bench {word:?}; there are size, memory, heads, hits, miss, lan, and `all` of them"
+            );
         };
         measure()?;
     }
