@@ -127,7 +127,7 @@ impl Fetcher {
     }
 
     /// All representations stored for a target, one a variant.
-    pub fn representations(&self, target: &Target) -> Result<Vec<Representation>, FetchError> {
+    pub fn representations(&self, target: &Target) -> Result<Arc<[Representation]>, FetchError> {
         self.inner.store.representations(target).map_err(shelf)
     }
 
@@ -144,7 +144,7 @@ impl Fetcher {
             running.questions.remove(target);
         }
         let stored = self.inner.store.representations(target).unwrap_or_default();
-        for representation in stored {
+        for representation in stored.iter() {
             if let Err(error) = self.inner.store.forget(&representation.key).await {
                 warn!(host = target.host(), %error, "an outdated representation could not be dropped");
             }
@@ -152,12 +152,12 @@ impl Fetcher {
     }
 
     /// What is known of a stored object.
-    pub fn object(&self, id: &ObjectId) -> Result<Option<ObjectInfo>, FetchError> {
+    pub fn object(&self, id: &ObjectId) -> Result<Option<Arc<ObjectInfo>>, FetchError> {
         self.inner.store.object(id).map_err(shelf)
     }
 
     /// The stored object of a digest.
-    pub fn object_by_digest(&self, digest: &Digest) -> Result<Option<ObjectInfo>, FetchError> {
+    pub fn object_by_digest(&self, digest: &Digest) -> Result<Option<Arc<ObjectInfo>>, FetchError> {
         self.inner.store.object_by_digest(digest).map_err(shelf)
     }
 

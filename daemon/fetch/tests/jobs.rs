@@ -327,9 +327,9 @@ impl House {
         let mut changes = self.store.changes();
         loop {
             changes.borrow_and_update();
-            let mut stored = self.fetcher.representations(&target()).expect("the index is fine");
-            if let Some(stored) = stored.pop() {
-                return stored;
+            let stored = self.fetcher.representations(&target()).expect("the index is fine");
+            if let Some(stored) = stored.last() {
+                return stored.clone();
             }
             changes.changed().await.expect("the store lives");
         }

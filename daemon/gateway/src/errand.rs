@@ -44,7 +44,7 @@ impl<'a> Errand<'a> {
         // What the index cannot tell counts as not stored: the origin is there.
         let stored = self.gateway.fetcher.representations(&self.target).unwrap_or_else(|error| {
             debug!(%error, "the index could not be read");
-            Vec::new()
+            std::sync::Arc::default()
         });
         let method = method(self.demand.verb);
         let asked = Asked { method: &method, headers: &self.demand.headers };

@@ -131,6 +131,15 @@ pub const INDEX_QUEUE_MAX: usize = 256;
 /// Index changes that share one commit. A commit costs 4 ms and 41 KiB alone, 6 KiB each when shared (redb 4.6).
 pub const INDEX_BATCH_MAX: usize = 64;
 
+/// Rows of the index and answers of targets kept in memory, decoded: what a house asks for again within minutes.
+pub const RECENT_ROWS_MAX: usize = 512;
+
+/// Bytes of all of them, as they lie in the index: a twentieth of what a router may have resident when idle.
+pub const RECENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one that is kept: a small object and a few heads. Larger ones are read anew, which costs little beside them.
+pub const RECENT_ROW_BYTES_MAX: usize = 32 * 1024;
+
 /// Objects kept open for reading, with their record of checked groups: two file descriptors each.
 pub const OPEN_OBJECTS_MAX: usize = 64;
 

@@ -15,10 +15,10 @@ use crate::cellar::Cellar;
 use crate::error::{IndexError, WriteError};
 use crate::evict;
 use crate::files::{self, Kind, PartFiles, Sync};
-use crate::index::Tables;
 use crate::keeper::{NewBytes, NewObject, Order, Reply, percent};
 use crate::record::{self, Record};
 use crate::store::{Pin, Purge};
+use crate::tables::Tables;
 
 /// What a batch will have done when its index transaction is committed.
 pub(crate) struct Batch<'a> {

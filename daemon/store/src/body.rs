@@ -51,8 +51,8 @@ impl std::fmt::Debug for Body {
 }
 
 impl Body {
-    pub(crate) fn inline(cellar: Arc<Cellar>, info: ObjectInfo, bytes: Bytes) -> Self {
-        Self { cellar, bytes: Source::Inline(Arc::new(info), bytes), believed: Mutex::default() }
+    pub(crate) fn inline(cellar: Arc<Cellar>, info: Arc<ObjectInfo>, bytes: Bytes) -> Self {
+        Self { cellar, bytes: Source::Inline(info, bytes), believed: Mutex::default() }
     }
 
     pub(crate) fn opened(cellar: Arc<Cellar>, opened: Arc<Opened>) -> Self {

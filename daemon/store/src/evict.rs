@@ -1,6 +1,6 @@
 //! What an object is worth: how long after its last use it stays on the shelf, by how often it was used.
 
-use crate::index::Access;
+use crate::tables::Access;
 
 /// Hours of further stay for each doubling of the count of uses. A scan that touches everything once moves nothing
 /// that was used twice within a day.

@@ -22,9 +22,11 @@ mod leaves;
 mod opened;
 mod parts;
 mod progress;
+mod recent;
 pub mod record;
 mod recover;
 mod store;
+mod tables;
 mod writer;
 
 pub use body::Body;

@@ -25,7 +25,7 @@ const CHECK_EVERY: Duration = Duration::from_hours(24);
 /// A finished object with its files.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) info: ObjectInfo,
+    pub(crate) info: Arc<ObjectInfo>,
     pub(crate) data: File,
     /// Not there for an object of one group: it has no parents.
     pub(crate) outboard: Option<File>,
@@ -41,7 +41,8 @@ struct Checked {
 
 impl Opened {
     /// Opens the files of an object. `InvalidData` when they do not have the right lengths.
-    pub(crate) fn open(paths: &Paths, info: ObjectInfo) -> io::Result<Self> {
+    pub(crate) fn open(paths: &Paths, info: impl Into<Arc<ObjectInfo>>) -> io::Result<Self> {
+        let info = info.into();
         let data = File::open(paths.object(&info.id, Kind::Data))?;
         let outboard_len = verify::outboard_len(info.length);
         let outboard = match outboard_len {

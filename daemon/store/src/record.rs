@@ -48,12 +48,6 @@ pub struct Record {
     pub inline: Option<Vec<u8>>,
 }
 
-/// What is needed to read an object.
-pub(crate) struct Stored {
-    pub(crate) info: ObjectInfo,
-    pub(crate) inline: Option<Vec<u8>>,
-}
-
 impl Record {
     /// Files a representation, in place of one with the same key. The oldest goes when there are too many.
     pub fn file(&mut self, representation: Representation) {
@@ -105,14 +99,6 @@ pub(crate) fn decode_representations(bytes: &[u8]) -> Result<Vec<Representation>
     let wire: ObjectWire<'_> =
         minicbor::decode(open(KIND_OBJECT, bytes)?).map_err(|_| RecordError::Nonsense)?;
     wire.representations().ok_or(RecordError::Nonsense)
-}
-
-/// Opens a sealed record of an object for what is needed to read it.
-pub(crate) fn decode_body(bytes: &[u8]) -> Result<Stored, RecordError> {
-    let wire: ObjectWire<'_> =
-        minicbor::decode(open(KIND_OBJECT, bytes)?).map_err(|_| RecordError::Nonsense)?;
-    let info = wire.info().ok_or(RecordError::Nonsense)?;
-    Ok(Stored { info, inline: wire.inline.map(<[u8]>::to_vec) })
 }
 
 /// Seals the record of an unfinished part.

@@ -17,8 +17,9 @@ use crate::cellar::Cellar;
 use crate::error::{IndexError, OpenError};
 use crate::evict;
 use crate::files::{self, Kind, Paths};
-use crate::index::{Opened, Tables};
+use crate::index::Opened;
 use crate::record::{self, Record, RecordError};
+use crate::tables::Tables;
 
 /// Folders that share one commit while the index is filled.
 const SHARDS_PER_COMMIT: usize = 16;

@@ -24,7 +24,6 @@ use crate::error::{CreateError, IndexError, OpenError, ReadError, WriteError};
 use crate::keeper::{self, Order};
 use crate::opened::Opened;
 use crate::parts::Waiting;
-use crate::record::Stored;
 use crate::writer::Writer;
 use crate::{files, record, recover};
 
@@ -132,22 +131,22 @@ impl Store {
     }
 
     /// All representations stored for a target, one a variant.
-    pub fn representations(&self, target: &Target) -> Result<Vec<Representation>, IndexError> {
+    pub fn representations(&self, target: &Target) -> Result<Arc<[Representation]>, IndexError> {
         self.cellar.index.representations(target)
     }
 
     /// All representations that an object stands behind.
     pub fn representations_of(&self, id: &ObjectId) -> Result<Vec<Representation>, IndexError> {
-        self.cellar.index.representations_of(id)
+        Ok(self.cellar.index.row(id)?.map_or_else(Vec::new, |row| row.representations.clone()))
     }
 
     /// What is known of an object. Every sha digest in its ladder was computed or checked by us.
-    pub fn object(&self, id: &ObjectId) -> Result<Option<ObjectInfo>, IndexError> {
+    pub fn object(&self, id: &ObjectId) -> Result<Option<Arc<ObjectInfo>>, IndexError> {
         self.cellar.index.object(id)
     }
 
     /// The object of a digest that was computed or checked by us.
-    pub fn object_by_digest(&self, digest: &Digest) -> Result<Option<ObjectInfo>, IndexError> {
+    pub fn object_by_digest(&self, digest: &Digest) -> Result<Option<Arc<ObjectInfo>>, IndexError> {
         self.cellar.index.object_by_digest(digest)
     }
 
@@ -207,15 +206,15 @@ impl Store {
             self.cellar.note_access(*id);
             return Ok(Some(Body::opened(Arc::clone(&self.cellar), opened)));
         }
-        let Some(Stored { info, inline }) = self.cellar.index.body(id)? else { return Ok(None) };
+        let Some(row) = self.cellar.index.row(id)? else { return Ok(None) };
         self.cellar.note_access(*id);
-        if let Some(bytes) = inline {
-            return Ok(Some(Body::inline(Arc::clone(&self.cellar), info, bytes.into())));
+        if let Some(bytes) = &row.inline {
+            return Ok(Some(Body::inline(Arc::clone(&self.cellar), Arc::clone(&row.info), bytes.clone())));
         }
-        self.open_files(info).await
+        self.open_files(Arc::clone(&row.info)).await
     }
 
-    async fn open_files(&self, info: ObjectInfo) -> Result<Option<Body>, ReadError> {
+    async fn open_files(&self, info: Arc<ObjectInfo>) -> Result<Option<Body>, ReadError> {
         let (cellar, id) = (Arc::clone(&self.cellar), info.id);
         let opening = self.cellar.tracker.spawn_blocking(move || Opened::open(&cellar.paths, info)).await;
         match opening.map_err(|_| ReadError::Missing)? {
