@@ -75,7 +75,7 @@ impl Orders {
 fn start_log(filter: &str) -> Result<(), Failure> {
     let targets: Targets = filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
         let message = format!("{filter:?} is no log filter: {error}");
-        Failure::new(Exit::Usage, message).fix("try info, debug, or info,kith_fetch=trace")
+        Failure::new(Exit::Usage, message).fix("try info, debug, or info,kith_fetch=debug")
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(targets).with(lines).init();

@@ -5,7 +5,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::binary;
 
-use crate::figures::Table;
+use crate::figures::{Table, figure};
+
+/// What it may take of a router's flash.
+const BYTES_MAX: u64 = 5_000_000;
 
 /// Builds it and looks.
 pub(crate) fn measure() -> Result<()> {
@@ -24,10 +27,11 @@ pub(crate) fn measure() -> Result<()> {
         "kith",
     ]);
     ensure!(cargo.status()?.success(), "cargo could not build the router profile");
-    let table = Table::titled("size", &["build", "bytes"]);
+    let table = Table::titled("size", &["build", "bytes", "of 5,000,000"]);
     for profile in ["release", "router"] {
         if let Ok(metadata) = std::fs::metadata(target.join(profile).join("kith")) {
-            table.row(&[profile.to_owned(), metadata.len().to_string()]);
+            let of_max = format!("{:.3}", figure(metadata.len()) / figure(BYTES_MAX));
+            table.row(&[profile.to_owned(), metadata.len().to_string(), of_max]);
         }
     }
     Ok(())

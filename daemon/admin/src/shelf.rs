@@ -37,7 +37,7 @@ pub(crate) async fn pin(store: &Store, what: &str, pin: Pin) -> Result<Done, Pro
         Named::Object(id) => vec![id],
         Named::Target(target) => {
             let found = store.representations(&target).map_err(|error| unreadable(&error))?;
-            found.into_iter().map(|representation| representation.object).collect()
+            found.iter().map(|representation| representation.object).collect()
         }
         Named::Other(_) => return Err(unnamed()),
     };

@@ -35,7 +35,7 @@ pub struct Common {
     /// Override a setting, such as store.size=20GiB
     #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = assignment)]
     pub overrides: Vec<(String, String)>,
-    /// What to log, such as debug or `info,kith_fetch=trace` [default: info, or `KITH_LOG`]
+    /// What to log, such as debug or `info,kith_fetch=debug` [default: info, or `KITH_LOG`]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
 }

@@ -4,7 +4,7 @@
 //! hundreds of kilobytes in a program that has to fit a router.
 //!
 //! It is a cache of the sidecars. It can be thrown away at any time and made again from them, so every doubt about it
-//! ends the same way: [`Index::reopen`] or a rebuild. Rows are sealed records ([`crate::record`]), so that a row that
+//! ends the same way: it is closed and opened again, or rebuilt. Rows are sealed records ([`crate::record`]), so that a row that
 //! the disk changed is noticed when it is read: redb itself checks its pages only when it is opened.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,12 +96,6 @@ impl Index {
         let mut builder = Database::builder();
         builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(true);
         Ok(builder.create(&self.path)?)
-    }
-
-    /// Closes the database and opens it again: after a failed write redb refuses every further one.
-    pub(crate) fn reopen(&self) -> Opened {
-        self.close();
-        self.open()
     }
 
     /// Closes the database; reads and writes are refused from now on.
@@ -271,7 +265,7 @@ pub(crate) fn id_of(bytes: &[u8]) -> Option<ObjectId> {
     bytes.try_into().ok().map(ObjectId::from_bytes)
 }
 
-fn damage(what: &str) -> IndexError {
+pub(crate) fn damage(what: &str) -> IndexError {
     redb::Error::Corrupted(what.to_owned()).into()
 }
 

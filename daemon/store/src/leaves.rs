@@ -37,12 +37,12 @@ pub(crate) fn write(file: &File, first: u64, entries: &[u8]) -> io::Result<()> {
 
 /// Marks groups as not held.
 pub(crate) fn clear(file: &File, span: GroupSpan) -> io::Result<()> {
-    static CLEARED: [u8; 1024 * ENTRY_LEN] = [NOBODY; 1024 * ENTRY_LEN];
     let mut at = span.start();
+    let cleared = vec![NOBODY; 1024 * ENTRY_LEN];
     while at < span.end() {
         let count = (span.end() - at).min(1024);
         let len = usize::try_from(count).expect("invariant: at most 1024") * ENTRY_LEN;
-        file.write_all_at(&CLEARED[..len], offset(at))?;
+        file.write_all_at(&cleared[..len], offset(at))?;
         at += count;
     }
     Ok(())

@@ -17,17 +17,40 @@ use crate::cellar::Cellar;
 use crate::error::{IndexError, OpenError};
 use crate::evict;
 use crate::files::{self, Kind, Paths};
-use crate::index::Opened;
+use crate::index::{self, Opened};
 use crate::record::{self, Record, RecordError};
 use crate::tables::Tables;
 
 /// Folders that share one commit while the index is filled.
 const SHARDS_PER_COMMIT: usize = 16;
-/// Length of the clean mark: `clean `, 16 hexadecimal digits, a line end.
-const CLEAN_MARK_LEN: u64 = 23;
+/// Length of the longest mark: `clean `, 16 hexadecimal digits, a line end.
+const MARK_LEN: u64 = 23;
+/// Processes in a row that may end while they open the index before it is taken to be why. One may have been killed.
+const OPENINGS_MAX: u64 = 2;
 
-/// Takes the lock: one process a store. Returns the open file, and the count of commits at the last clean end.
-pub(crate) fn lock(paths: &Paths) -> Result<(File, Option<u64>), OpenError> {
+/// What the process before left in the lock file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// It came to a clean end after so many commits.
+    Clean(u64),
+    /// It ended while it opened the index, as so many did in a row: where a panic aborts, the net under redb's is this.
+    Opening(u64),
+    /// It ended in between.
+    None,
+}
+
+impl Mark {
+    fn parse(text: &str) -> Self {
+        let number = |word| {
+            let hex = text.strip_prefix(word)?.strip_suffix('\n')?;
+            u64::from_str_radix(hex, 16).ok()
+        };
+        number("clean ").map(Self::Clean).or(number("opening ").map(Self::Opening)).unwrap_or(Self::None)
+    }
+}
+
+/// Takes the lock: one process a store. Returns the open file, and what the process before left in it.
+pub(crate) fn lock(paths: &Paths) -> Result<(File, Mark), OpenError> {
     let path = paths.lock();
     let io = |source| OpenError::Io { path: path.clone(), source };
     let mut file =
@@ -39,11 +62,9 @@ pub(crate) fn lock(paths: &Paths) -> Result<(File, Option<u64>), OpenError> {
     }
     let mut mark = String::new();
     // Foreign bytes in the file are no mark.
-    let _ = (&mut file).take(CLEAN_MARK_LEN + 1).read_to_string(&mut mark);
-    let commits = mark.strip_prefix("clean ").and_then(|rest| rest.strip_suffix('\n'));
-    let commits = commits.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let _ = (&mut file).take(MARK_LEN + 1).read_to_string(&mut mark);
     file.set_len(0).and_then(|()| file.sync_all()).map_err(io)?;
-    Ok((file, commits))
+    Ok((file, Mark::parse(&mark)))
 }
 
 /// Says that everything is on the disk. The next start need not look.
@@ -59,8 +80,9 @@ pub(crate) fn leave_clean_mark(paths: &Paths, commits: u64) {
 }
 
 /// Opens the index and makes it say what the sidecars say.
-pub(crate) fn open(cellar: &Cellar, clean_commits: Option<u64>) -> Result<(), OpenError> {
-    let whole = match cellar.index.open() {
+pub(crate) fn open(cellar: &Cellar, mark: Mark) -> Result<(), OpenError> {
+    let openings = if let Mark::Opening(count) = mark { count } else { 0 };
+    let whole = match open_index(cellar, openings) {
         Opened::Whole => true,
         Opened::Fresh => false,
         Opened::Newer(version) => return Err(OpenError::Newer { path: cellar.paths.index(), version }),
@@ -70,7 +92,7 @@ pub(crate) fn open(cellar: &Cellar, clean_commits: Option<u64>) -> Result<(), Op
         }
     };
     let commits = cellar.index.totals().ok().map(|totals| totals.2);
-    if whole && clean_commits.is_some() && commits == clean_commits {
+    if whole && commits.is_some_and(|commits| mark == Mark::Clean(commits)) {
         return count(cellar);
     }
     match reconcile(cellar) {
@@ -83,9 +105,28 @@ pub(crate) fn open(cellar: &Cellar, clean_commits: Option<u64>) -> Result<(), Op
     count(cellar)
 }
 
+/// Opens the index; not once more what ended `openings` processes in a row.
+fn open_index(cellar: &Cellar, openings: u64) -> Opened {
+    if openings >= OPENINGS_MAX && cellar.paths.index().exists() {
+        return Opened::Damaged(index::damage("it could not be opened again and again"));
+    }
+    leave_opening_mark(&cellar.paths, &format!("opening {:x}\n", openings + 1));
+    let opened = cellar.index.open();
+    leave_opening_mark(&cellar.paths, "");
+    opened
+}
+
+/// Not synced: it is to outlive the process, not the power.
+fn leave_opening_mark(paths: &Paths, mark: &str) {
+    if let Err(error) = fs::write(paths.lock(), mark) {
+        tracing::debug!(%error, "the mark of an opening could not be written");
+    }
+}
+
 /// Opens the index again after it failed, while the store is running.
 pub(crate) fn reopen(cellar: &Cellar) {
-    let recovered = match cellar.index.reopen() {
+    cellar.index.close();
+    let recovered = match open_index(cellar, 0) {
         Opened::Whole => Ok(()),
         Opened::Fresh => reconcile(cellar).map_err(OpenError::from),
         Opened::Newer(version) => Err(OpenError::Newer { path: cellar.paths.index(), version }),

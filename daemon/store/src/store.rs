@@ -101,8 +101,8 @@ impl Store {
         let (orders, received) = mpsc::channel(limits::INDEX_QUEUE_MAX);
         let cellar = Arc::new(Cellar::new(config, now, orders.clone()));
         cellar.paths.create().map_err(|(path, source)| OpenError::Io { path, source })?;
-        let (lock, clean_commits) = recover::lock(&cellar.paths)?;
-        recover::open(&cellar, clean_commits)?;
+        let (lock, mark) = recover::lock(&cellar.paths)?;
+        recover::open(&cellar, mark)?;
         let partial_bytes = cellar.parts().recover(&cellar.paths, now)?;
         cellar.sums().partial_bytes = partial_bytes;
         let kept = Arc::clone(&cellar);

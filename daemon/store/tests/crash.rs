@@ -422,3 +422,23 @@ async fn a_confirmation_reaches_the_index_at_once_and_the_sidecar_with_the_next_
     drop(store);
     assert_eq!(open(dir.path()).representations(&target(url)).expect("index")[..], [confirmed]);
 }
+
+/// Where a panic aborts, an index that makes redb panic ends the process while it is opened; every next one too, if
+/// nothing remembered.
+#[tokio::test]
+async fn an_index_that_ended_two_openings_is_made_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bytes = vec![7; 40_000];
+    let store = open(dir.path());
+    let info = put(&store, "https://example.com/a", &bytes).await;
+    store.close().await;
+    drop(store);
+    let aside = dir.path().join("index.damaged");
+    for (mark, anew) in [("opening 1\n", false), ("opening 2\n", true)] {
+        fs::write(dir.path().join("lock"), mark).expect("written");
+        let store = open(dir.path());
+        assert_eq!(aside.exists(), anew, "after {mark:?}");
+        assert_eq!(stored(&store, &info.id).await.as_deref(), Some(&bytes[..]));
+        assert_eq!(fs::read(dir.path().join("lock")).expect("readable"), b"", "it was opened");
+    }
+}
