@@ -15,8 +15,9 @@ use kith_admin::serve;
 use kith_fetch::ask::Origin;
 use kith_fetch::fetcher::{self, Fetcher};
 use kith_fetch::source::Finder;
-use kith_gateway::{Gateway, Touch};
+use kith_gateway::{Connect, Gateway, Touch};
 use kith_model::limits::{Limits, Profile};
+use kith_model::signature::Signature;
 use kith_model::time::UnixMillis;
 use kith_neighbour::announce::{Announcement, Announcer, Voice};
 use kith_neighbour::config::{Discovery, Sharing};
@@ -76,7 +77,8 @@ impl House {
         let profile = profile(settings.profile);
         let limits = profile.limits();
         // The last of the configuration that can be wrong, so before anything is bound.
-        let web = open_web(settings)?;
+        let signature = Signature::new(random_token()?);
+        let web = open_web(settings, signature.clone())?;
         prepare(loaded.data_dir())?;
         let mut clients = listen::tcp("clients.listen", &settings.clients.listen)?;
         let apt = listen::tcp("clients.apt_listen", &settings.clients.apt_listen)?;
@@ -104,10 +106,10 @@ impl House {
             metrics: if settings.metrics.prometheus { Metrics::Shown } else { Metrics::Hidden },
         };
         let welcome = Welcome { facts: &facts, data_dir: loaded.data_dir() }.to_string();
-        let door = gateway_config(settings, &facts, &limits, host);
+        let door = gateway_config(settings, &facts, &limits, host, signature);
         clients.extend(apt);
         let gate = gate(&door, &facts);
-        let gateway = Gateway::start(door, clients, fetcher.clone())
+        let gateway = Gateway::start(door, clients, fetcher.clone(), Arc::new(web.clone()))
             .map_err(|error| Failure::new(Exit::General, format!("clients.listen: {error}")))?;
         let admin = Admin::new(Parts {
             facts,
@@ -223,7 +225,7 @@ fn store_config(loaded: &Loaded, limits: &Limits) -> kith_store::Config {
     }
 }
 
-fn open_web(settings: &Settings) -> Result<Web, Failure> {
+fn open_web(settings: &Settings, signature: Signature) -> Result<Web, Failure> {
     let origins = &settings.origins;
     let bad_roots = |message: String| Failure::new(Exit::Usage, format!("origins.extra_ca_files: {message}"));
     let read =
@@ -236,14 +238,15 @@ fn open_web(settings: &Settings) -> Result<Web, Failure> {
             settings::Resolver::Server(address) => Resolver::Server(address),
         },
         extra_roots: origins.extra_ca_files.iter().map(read).collect::<Result<_, _>>()?,
-        via_token: random_token()?,
+        signature,
     };
     Web::new(config).map_err(|error| bad_roots(with_causes(&error)))
 }
 
 /// An origin for `kith get` without a box.
 pub(crate) fn lone_origin(loaded: &Loaded) -> Result<Arc<dyn Origin>, Failure> {
-    Ok(Arc::new(open_web(&loaded.settings)?))
+    let signature = Signature::new(random_token()?);
+    Ok(Arc::new(open_web(&loaded.settings, signature)?))
 }
 
 fn random_token() -> Result<String, Failure> {
@@ -339,6 +342,7 @@ fn gateway_config(
     facts: &Facts,
     limits: &Limits,
     announced: String,
+    signature: Signature,
 ) -> kith_gateway::Config {
     let clients = &settings.clients;
     kith_gateway::Config {
@@ -356,6 +360,8 @@ fn gateway_config(
             settings::Touch::Rfc9111 => Touch::Rfc9111,
         },
         apt_ports: facts.apt.iter().map(SocketAddr::port).collect(),
+        connect: if clients.connect { Connect::On } else { Connect::Off },
+        signature,
     }
 }
 

@@ -21,6 +21,7 @@ pub mod place;
 pub mod resource;
 pub mod secure;
 pub mod tool;
+pub mod wire;
 
 /// One mebibyte.
 pub const MIB: u64 = 1024 * 1024;

@@ -16,5 +16,6 @@ pub mod journal;
 mod lane;
 pub mod plan;
 pub mod reader;
+pub mod relay;
 pub mod source;
 pub mod wish;

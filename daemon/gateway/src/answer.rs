@@ -25,7 +25,7 @@ use crate::counters::{Counters, Outcome};
 use crate::errand::{Errand, now};
 use crate::house::House;
 use crate::pages::{self, About, Reached};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Tongue};
 use crate::relocate::relocate;
 use crate::request::{self, Demand, Door, FileName, What};
 use crate::respond;
@@ -65,16 +65,22 @@ impl Answerer {
         let tongue = request::tongue(&parts.headers);
         let head = parts.method == Method::HEAD;
         let answered = self.walk(parts, local).await;
-        let (mut response, outcome) = answered.unwrap_or_else(|refusal| {
+        let mut response = self.told(answered, tongue);
+        if head {
+            *response.body_mut() = Body::empty();
+        }
+        response
+    }
+
+    /// The response, counted; a refusal becomes one in the asker's language.
+    pub(crate) fn told(&self, answered: Answered, tongue: Tongue) -> Response<Body> {
+        let (response, outcome) = answered.unwrap_or_else(|refusal| {
             let response = refusal.response(tongue);
             debug!(status = response.status().as_u16(), %refusal, "refused");
             let outcome =
                 if response.status().is_server_error() { Outcome::Failed } else { Outcome::Refused };
             (response, outcome)
         });
-        if head {
-            *response.body_mut() = Body::empty();
-        }
         self.counters.count(outcome);
         response
     }

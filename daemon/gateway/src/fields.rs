@@ -5,24 +5,26 @@
 //! need it: it is passed on, and the answer is that client's alone.
 
 use http::header::{
-    ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    COOKIE, EXPECT, HOST, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, REFERER, REFERRER_POLICY,
-    SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, EXPECT, HOST, ORIGIN, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RANGE, REFERER, REFERRER_POLICY, SET_COOKIE, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kith_fetch::wish::Company;
+use kith_model::freshness;
 
 use crate::request::Door;
 
 /// Known request fields that are passed on; besides these what begins as [`KNOWN_FAMILIES`] do.
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 28] = [
     "accept",
     "accept-charset",
     "accept-encoding",
     "accept-language",
     "authorization",
     "cache-control",
+    "cdn-loop",
     "cookie",
     "dnt",
     "downlink",
@@ -98,6 +100,7 @@ pub(crate) fn for_origin(headers: HeaderMap, door: Door) -> (HeaderMap, Company)
             }
         }
     }
+    normalise_codings(&mut passed);
     (passed, company)
 }
 
@@ -139,6 +142,63 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+/// Fields that say who the client is. They never leave the house.
+const OF_THE_CLIENT: [&str; 4] = ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip"];
+
+/// Beginnings of the names of request fields that `Connection` may not take away (section 7.6.1 forbids senders to name
+/// them): requests lost their target, their credentials or the marks of a loop that way.
+const NEVER_NAMED: [&str; 14] = [
+    "accept",
+    "authorization",
+    "cache-control",
+    "cdn-loop",
+    "content-",
+    "cookie",
+    "host",
+    "if-",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "user-agent",
+    "via",
+];
+
+/// The fields of a request that passes by the store: all that are end to end, since nobody shares its answer, but for
+/// those that say who asks.
+pub(crate) fn for_relay(headers: &HeaderMap) -> HeaderMap {
+    let hop: Vec<_> = named_by_connection(headers)
+        .into_iter()
+        .filter(|name| !NEVER_NAMED.iter().any(|kept| name.as_str().starts_with(kept)))
+        .collect();
+    let is_ours = |name: &HeaderName| [HOST, CONTENT_LENGTH, EXPECT].contains(name);
+    let tells_who = |name: &HeaderName| {
+        OF_THE_CLIENT.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+    };
+    let leaves =
+        |name: &HeaderName| !(is_ours(name) || tells_who(name) || is_hop_by_hop(name) || hop.contains(name));
+    let passed = headers.iter().filter(|(name, _)| leaves(name));
+    passed.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// `Accept-Encoding` as the few codings that the web uses, each alike: a stored answer is filed under this field, and
+/// clients that spell it in thousands of ways filled another cache and flooded its origins (CVE-2024-35296).
+fn normalise_codings(headers: &mut HeaderMap) {
+    if !headers.contains_key(ACCEPT_ENCODING) {
+        return;
+    }
+    let taken = freshness::accepted_encodings(headers);
+    let mut codings: Vec<_> =
+        ["br", "gzip", "zstd"].into_iter().filter(|name| taken.contains(*name)).collect();
+    if !taken.contains("identity") {
+        codings.push("identity;q=0");
+    } else if codings.is_empty() {
+        codings.push("identity");
+    }
+    let value = HeaderValue::from_str(&codings.join(", ")).unwrap_or(HeaderValue::from_static("identity"));
+    headers.insert(ACCEPT_ENCODING, value);
 }
 
 /// Takes from an answer of an origin what is not for this client, and adds what guards it.
@@ -256,6 +316,55 @@ mod tests {
         let (passed, company) = for_origin(asked, Door::Proxy);
         assert_eq!(passed, fields(&[("authorization", "secret"), ("user-agent", "curl")]));
         assert_eq!(company, Company::Alone);
+    }
+
+    #[test]
+    fn a_request_past_the_store_keeps_all_but_what_is_for_one_hop_or_says_who_asks() {
+        let asked = fields(&[
+            ("connection", "x-hop, authorization, content-type, via, cdn-loop, host, close"),
+            ("x-hop", "1"),
+            ("authorization", "secret"),
+            ("content-type", "text/plain"),
+            ("content-length", "5"),
+            ("via", "1.1 fred"),
+            ("cdn-loop", "cdn.example"),
+            ("host", "a.example"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("keep-alive", "5"),
+            ("proxy-authorization", "secret"),
+            ("proxy-connection", "keep-alive"),
+            ("x-forwarded-for", "192.168.1.7"),
+            ("x-forwarded-host", "evil.test"),
+            ("forwarded", "for=192.168.1.7"),
+            ("x-http-method-override", "DELETE"),
+        ]);
+        let expected = fields(&[
+            ("authorization", "secret"),
+            ("content-type", "text/plain"),
+            ("via", "1.1 fred"),
+            ("cdn-loop", "cdn.example"),
+            ("x-http-method-override", "DELETE"),
+        ]);
+        assert_eq!(for_relay(&asked), expected);
+    }
+
+    #[test]
+    fn accept_encoding_is_one_of_few_whatever_a_client_writes() {
+        for (asked, expected) in [
+            ("gzip, deflate, br, zstd", "br, gzip, zstd"),
+            ("br;q=1.0, gzip;q=0.2", "br, gzip"),
+            ("X-GZIP", "gzip"),
+            ("gzip;q=0", "identity"),
+            ("x-unknown-0001", "identity"),
+            ("*", "identity"),
+            ("gzip, identity;q=0", "gzip, identity;q=0"),
+            ("", "identity"),
+        ] {
+            let (passed, _) = for_origin(fields(&[("accept-encoding", asked)]), Door::Proxy);
+            assert_eq!(passed["accept-encoding"], expected, "{asked}");
+        }
+        assert!(for_origin(HeaderMap::new(), Door::Proxy).0.is_empty());
     }
 
     #[test]

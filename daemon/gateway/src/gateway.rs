@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fetch::fetcher::Fetcher;
+use kith_fetch::relay::Relay;
+use kith_model::signature::Signature;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +18,7 @@ use crate::counters::Counters;
 use crate::house::{Allow, House};
 use crate::listen::{self, Crowd, Doorway};
 use crate::pages::About;
+use crate::relay::Relayer;
 
 /// How the room behaves.
 #[derive(Clone, Debug)]
@@ -40,6 +43,21 @@ pub struct Config {
     pub touch: Touch,
     /// Ports among those listened on where apt looks for a proxy by itself.
     pub apt_ports: Vec<u16>,
+    /// Whether `CONNECT` opens tunnels. Off by default: browsers lift their guard of the local network for what comes
+    /// through one.
+    pub connect: Connect,
+    /// By what requests are known that come back.
+    pub signature: Signature,
+}
+
+/// Whether `CONNECT` opens tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connect {
+    /// To port 443 of public addresses.
+    On,
+    /// 405.
+    #[default]
+    Off,
 }
 
 /// The running room.
@@ -53,12 +71,32 @@ pub struct Gateway {
 
 impl Gateway {
     /// Accepts clients on listeners that are bound already. Must be called within a runtime.
-    pub fn start(config: Config, listeners: Vec<TcpListener>, fetcher: Fetcher) -> io::Result<Self> {
+    ///
+    /// `relay` takes the requests that pass by the store.
+    pub fn start(
+        config: Config,
+        listeners: Vec<TcpListener>,
+        fetcher: Fetcher,
+        relay: Arc<dyn Relay>,
+    ) -> io::Result<Self> {
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let ports = addresses.iter().map(SocketAddr::port).collect();
         let counters = Arc::<Counters>::default();
-        let Config { name, version, node_id, hosts, allow, interfaces, touch, apt_ports, .. } = config;
-        let house = House::new(&name, &hosts, ports, allow, interfaces).listening(&addresses);
+        let Config {
+            name,
+            version,
+            node_id,
+            hosts,
+            allow,
+            interfaces,
+            touch,
+            apt_ports,
+            connect,
+            signature,
+            ..
+        } = config;
+        let house =
+            House::new(&name, &hosts, ports, allow, interfaces).listening(&addresses).signing(signature);
         let about = About { name, version, node_id, apt_ports };
         let (tasks, drain, cut) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let doorway = Arc::new(Doorway {
@@ -70,6 +108,7 @@ impl Gateway {
                 shares: LargePieces::default(),
                 counters: Arc::clone(&counters),
             },
+            relayer: Relayer::new(relay, connect),
             places: Arc::new(Semaphore::new(config.connections_max)),
             crowd: Crowd::new(config.connections_max, config.connections_per_address_max),
             refusals: Doorway::refusals(),

@@ -1,13 +1,16 @@
-//! What is ours: the names and addresses we answer to, and the devices we answer.
+//! What is ours: the names and addresses we answer to, the signature by which we know our own requests, and the
+//! devices we answer.
 //!
-//! Decides from addresses and names alone, before a byte of a request is read. Knows no HTTP.
+//! Decides from addresses and names alone, before a byte of a request is read. Knows no URL.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::HeaderMap;
 use ipnet::IpNet;
 use kith_model::limits::OWN_ADDRESSES_AGE;
+use kith_model::signature::Signature;
 use tokio::time::Instant;
 
 /// Who may use the box.
@@ -35,6 +38,7 @@ pub struct House {
     ports: Vec<u16>,
     allow: Vec<Allow>,
     interfaces: Vec<String>,
+    signature: Signature,
     links: Mutex<Option<(Instant, Arc<[Link]>)>>,
     /// Ports that take connections from other devices.
     open: Vec<u16>,
@@ -56,7 +60,15 @@ impl House {
         let names = own.into_iter().filter(|name| !name.starts_with('.') && !name.is_empty());
         let names =
             names.chain(hosts.iter().map(|host| plain(host))).chain(["localhost".to_owned()]).collect();
-        Self { names, ports, allow, interfaces, links: Mutex::default(), open: Vec::new() }
+        Self {
+            names,
+            ports,
+            allow,
+            interfaces,
+            signature: Signature::default(),
+            links: Mutex::default(),
+            open: Vec::new(),
+        }
     }
 
     /// With these listeners.
@@ -64,6 +76,16 @@ impl House {
         let open = listeners.iter().filter(|address| !address.ip().to_canonical().is_loopback());
         self.open = open.map(SocketAddr::port).collect();
         self
+    }
+
+    /// Signs what it passes on, to know what comes back.
+    pub fn signing(self, signature: Signature) -> Self {
+        Self { signature, ..self }
+    }
+
+    /// Whether a request has been through this box. Another box in front of this one is no loop.
+    pub(crate) fn has_seen(&self, headers: &HeaderMap) -> bool {
+        self.signature.is_on(headers)
     }
 
     /// Whether a client at `peer`, connected to `local`, is one we answer.

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,14 +28,18 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::answer::Answerer;
-use crate::connection::{Connection, Linger};
+use crate::body::Body;
+use crate::connection::{Connection, Linger, Switch};
 use crate::outlet::{FileQueue, Outlet};
 use crate::refusal::Refusal;
-use crate::respond;
+use crate::relay::{self, Errand, Relayer};
+use crate::tunnel::Doorstep;
+use crate::{request, respond, upload};
 
 /// What all listeners share.
 pub(crate) struct Doorway {
     pub(crate) answerer: Answerer,
+    pub(crate) relayer: Relayer,
     pub(crate) places: Arc<Semaphore>,
     pub(crate) crowd: Crowd,
     pub(crate) refusals: Arc<Semaphore>,
@@ -125,20 +129,19 @@ impl Doorway {
     async fn serve(&self, stream: TcpStream, local: SocketAddr) {
         let files = FileQueue::default();
         let queue = &files;
+        let (switch, doorstep) = (Switch::default(), Doorstep::default());
+        let (switching, waiting) = (&switch, &doorstep);
         let service = service_fn(|request: Request<Incoming>| async move {
-            let (parts, content) = request.into_parts();
-            let unread = !content.is_end_stream();
-            // Nothing that is granted reads content: it is thrown away with the connection.
-            drop(content);
-            let response = self.answerer.answer(parts, local).await.map(|body| body.with_files(queue));
-            Ok::<_, Infallible>(if unread { respond::closing(response) } else { response })
+            let response = self.respond(request, local, switching, waiting).await;
+            Ok::<_, Infallible>(response.map(|body| body.with_files(queue)))
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(CLIENT_IDLE_TIMEOUT)
             .max_buf_size(CLIENT_BUFFER_BYTES)
             .max_headers(REQUEST_HEADERS_COUNT_MAX + 1)
-            .serve_connection(Connection::new(Outlet::new(stream, files.clone())), service);
+            .serve_connection(Connection::new(Outlet::new(stream, files.clone()), switch.clone()), service)
+            .with_upgrades();
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
             () = self.cut.cancelled() => None,
@@ -151,15 +154,51 @@ impl Doorway {
             }
         };
         if let Some(Ok(())) = ended {
+            drop(connection);
+            if let Some(tunnel) = doorstep.take() {
+                tunnel.run(&self.drain, &self.cut).await;
+            }
             return;
         }
         if let Some(Err(error)) = ended {
             debug!(%error, "the connection ended early");
         }
-        let (stream, by_reset) = connection.into_parts().io.into_broken();
+        let Some(parts) = connection.into_parts() else { return };
+        let (stream, by_reset) = parts.io.into_broken();
         if by_reset {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
+    }
+
+    /// Answers one request, by way of the store or past it.
+    async fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        local: SocketAddr,
+        switch: &Switch,
+        doorstep: &Doorstep,
+    ) -> Response<Body> {
+        let near = hyper::upgrade::on(&mut request);
+        let (parts, content) = request.into_parts();
+        let (has_content, may_switch) = (!content.is_end_stream(), relay::may_switch(&parts));
+        let (content, fate) = upload::reading(content);
+        let mut response = if relay::is_relayed(&parts, has_content) {
+            let tongue = request::tongue(&parts.headers);
+            let errand = Errand { parts, content, fate: fate.clone(), near, local };
+            let answered = self.relayer.answer(&self.answerer, errand, switch, doorstep).await;
+            self.answerer.told(answered, tongue)
+        } else {
+            // What the store answers reads no content: it is thrown away with the connection.
+            drop(content);
+            self.answerer.answer(parts, local).await
+        };
+        if may_switch && !doorstep.is_taken() {
+            switch.decline();
+        }
+        if has_content && !fate.is_over() {
+            response = respond::closing(response);
+        }
+        response
     }
 }
 

@@ -18,6 +18,9 @@ use crate::strict::HeadError;
 /// RFC 9209.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
+/// What the forward proxy takes; others pass, too, as long as they are tokens.
+pub(crate) const PROXY_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Why a request gets no object.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -33,9 +36,24 @@ pub(crate) enum Refusal {
     /// Neither GET nor HEAD.
     #[error("only GET and HEAD are answered")]
     Method,
-    /// CONNECT.
+    /// CONNECT, while it is off.
     #[error("this box opens no tunnels")]
     Tunnel,
+    /// CONNECT to another port than that of https.
+    #[error("this box opens tunnels to port 443 only")]
+    TunnelPort,
+    /// As many tunnels as there may be.
+    #[error("this box has too many tunnels open")]
+    Tunnels,
+    /// TRACE: it would show fields to a page that its browser keeps from it.
+    #[error("TRACE is not answered")]
+    Trace,
+    /// `Max-Forwards` that is no number.
+    #[error("Max-Forwards is not a number")]
+    MaxForwards,
+    /// The client stopped sending, or sent too slowly.
+    #[error("the content of the request did not come in time")]
+    Upload,
     /// The client's address is not in `clients.allow`.
     #[error("this device may not use this box")]
     Client,
@@ -128,6 +146,20 @@ impl Refusal {
                 "tunnels_off",
                 "use this box for http only (proxy.pac does), or put it in front of the URL: /https://host/path",
             ),
+            Refusal::TunnelPort => step(
+                S::FORBIDDEN,
+                "destination_denied",
+                "http_request_denied",
+                "tunnels are for https to public addresses",
+            ),
+            Refusal::Tunnels => {
+                look(S::SERVICE_UNAVAILABLE, "tunnels", "close some, or go to the site directly")
+            }
+            Refusal::Trace => look(S::METHOD_NOT_ALLOWED, "method", "ask the site directly"),
+            Refusal::MaxForwards => {
+                look(S::BAD_REQUEST, "malformed_request", "the client program is at fault")
+            }
+            Refusal::Upload => look(S::REQUEST_TIMEOUT, "upload", "send at least 1 KiB a second"),
             Refusal::Client => {
                 look(S::FORBIDDEN, "client_denied", "the owner can add its network to clients.allow")
             }
@@ -170,6 +202,10 @@ impl Refusal {
             Refusal::Head(_)
                 | Refusal::Target(_)
                 | Refusal::Tunnel
+                | Refusal::TunnelPort
+                | Refusal::Tunnels
+                | Refusal::MaxForwards
+                | Refusal::Upload
                 | Refusal::Client
                 | Refusal::Crowd
                 | Refusal::Stopping
@@ -199,7 +235,10 @@ impl Refusal {
             Refusal::Method | Refusal::Tunnel => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
-            Refusal::Crowd | Refusal::Stopping => {
+            Refusal::Trace => {
+                headers.insert(ALLOW, HeaderValue::from_static(PROXY_METHODS));
+            }
+            Refusal::Crowd | Refusal::Stopping | Refusal::Tunnels => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Refusal::Range { length } => {

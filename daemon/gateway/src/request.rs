@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
-use http::header::{ACCEPT, HOST, RANGE, VIA};
+use http::header::{ACCEPT, HOST, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use kith_fetch::ask::{Redirects, Verb};
 use kith_fetch::wish::{ByteWish, Company};
@@ -135,7 +135,7 @@ pub(crate) fn parse(
         _ => return Err(Refusal::Method),
     };
     let mut what = what(uri, &headers, house, local)?;
-    if came_back(&headers) {
+    if house.has_seen(&headers) {
         return Err(Refusal::Loop);
     }
     if let What::Url(target, _) = &what
@@ -235,16 +235,6 @@ fn named(path: &str, query: Option<&str>) -> Result<What, Refusal> {
         return Err(Refusal::Path);
     };
     Ok(What::Digest(Digest::new(Algorithm::Sha256, &bytes).ok_or(Refusal::Name)?, name()))
-}
-
-/// Every box signs with `kith` (RFC 9110 section 7.6.3). Boxes ask each other by another protocol, so one in front
-/// of another is a mistake too.
-fn came_back(headers: &HeaderMap) -> bool {
-    let is_kith = |member: &str| {
-        member.split_whitespace().nth(1).is_some_and(|received_by| received_by.eq_ignore_ascii_case("kith"))
-    };
-    let values = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(is_kith)
 }
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ pub(crate) enum Forwarded {
     Stale,
     /// The request asked to pass by.
     Bypass,
+    /// Its method is not one that a store answers.
+    Method,
 }
 
 impl Forwarded {
@@ -77,6 +79,7 @@ impl Forwarded {
             Forwarded::VaryMiss => "vary-miss",
             Forwarded::Stale => "stale",
             Forwarded::Bypass => "bypass",
+            Forwarded::Method => "method",
         }
     }
 }

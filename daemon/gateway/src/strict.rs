@@ -2,20 +2,24 @@
 //!
 //! hyper takes requests without `Host` or with two, bare line feeds, `Content-Length` beside `Transfer-Encoding` and
 //! codings it does not know; caches were poisoned and connections taken over through each of these. Everything here
-//! is pure: bytes in, verdict out. Knows no socket and no URL beyond its outline; what a request means is
+//! is pure: bytes in, verdict out; what follows a head is followed to its end by [`content`]. Knows no socket and no URL beyond its outline; what a request means is
 //! told elsewhere.
+
+pub mod content;
 
 use kith_model::limits::{
     REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_COUNT_MAX, REQUEST_LINE_BYTES_MAX, URL_BYTES_MAX,
 };
 
-/// Whether content follows the head (RFC 9112 section 6).
+/// What follows a head (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The next byte is the next request's.
-    None,
-    /// Some follows. No request that we grant has any, so the connection ends with the answer.
-    Follows,
+pub enum Follows {
+    /// The next request.
+    Request,
+    /// Content of this one.
+    Content(content::Framing),
+    /// The next request, or another protocol: the answer decides.
+    Either,
 }
 
 /// Why a head is refused. The asker's fault; the connection ends with the answer.
@@ -66,6 +70,12 @@ pub enum HeadError {
     /// RFC 9112 section 6.1: `chunked`, in HTTP/1.1, and nothing else.
     #[error("the Transfer-Encoding is not understood")]
     TransferEncoding,
+    /// RFC 9112 section 7.1.
+    #[error("the chunked content is malformed")]
+    Chunk,
+    /// RFC 9110 section 9.3.6: content of a CONNECT means nothing, and some take it for the tunnel's first bytes.
+    #[error("a request for a tunnel has content")]
+    TunnelContent,
     /// 414: the request line or the URL in it.
     #[error("the URL is too long")]
     UrlTooLong,
@@ -75,7 +85,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    const ALL: [HeadError; 17] = [
+    const ALL: [HeadError; 19] = [
         HeadError::LineEnd,
         HeadError::Control,
         HeadError::RequestLine,
@@ -91,6 +101,8 @@ impl HeadError {
         HeadError::ContentLength,
         HeadError::TwoLengths,
         HeadError::TransferEncoding,
+        HeadError::Chunk,
+        HeadError::TunnelContent,
         HeadError::UrlTooLong,
         HeadError::FieldsTooLarge,
     ];
@@ -163,7 +175,7 @@ impl Scanner {
 }
 
 /// Checks one whole request head, from the method to the empty line.
-pub fn check(head: &[u8]) -> Result<Content, HeadError> {
+pub fn check(head: &[u8]) -> Result<Follows, HeadError> {
     let end = Scanner::default().advance(head)?;
     if end != Some(head.len()) {
         return Err(HeadError::RequestLine);
@@ -276,6 +288,7 @@ struct Framing {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
 }
 
 impl Framing {
@@ -298,11 +311,13 @@ impl Framing {
                 return Err(HeadError::TransferEncoding);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
         }
         Ok(())
     }
 
-    fn verdict(&self, line: &RequestLine) -> Result<Content, HeadError> {
+    fn verdict(&self, line: &RequestLine) -> Result<Follows, HeadError> {
         // HTTP/1.0 had no Host; then only the absolute form says where to go.
         if self.hosts == 0 && (line.version == Version::Http11 || line.form == Form::Origin) {
             return Err(HeadError::HostMissing);
@@ -313,8 +328,16 @@ impl Framing {
         if self.chunked && line.version == Version::Http10 {
             return Err(HeadError::TransferEncoding);
         }
-        let follows = self.chunked || self.length.is_some_and(|length| length > 0);
-        Ok(if follows { Content::Follows } else { Content::None })
+        let content = match self.length.filter(|length| *length > 0) {
+            Some(length) => Some(content::Framing::Length(length)),
+            None => self.chunked.then_some(content::Framing::Chunked),
+        };
+        match content {
+            Some(_) if line.form == Form::Authority => Err(HeadError::TunnelContent),
+            Some(framing) => Ok(Follows::Content(framing)),
+            None if line.form == Form::Authority || self.upgrade => Ok(Follows::Either),
+            None => Ok(Follows::Request),
+        }
     }
 }
 

@@ -14,5 +14,6 @@ pub mod object;
 pub mod range;
 pub mod representation;
 pub mod sharing;
+pub mod signature;
 pub mod time;
 pub mod verify;

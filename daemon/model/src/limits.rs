@@ -76,6 +76,42 @@ pub const OWN_ADDRESSES_AGE: Duration = Duration::from_secs(10);
 /// Pause after the kernel could not give us another connection (out of file descriptors or memory).
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+// What passes by the store
+
+/// Longest line that frames a chunk, in bytes: a size and its extensions (RFC 9112 section 7.1.1 asks for a bound).
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Trailer section of a request in bytes. It is read and dropped.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes that a client may send behind a request to switch protocols before the answer is there. A TLS hello takes 2
+/// KiB.
+pub const EARLY_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of an upload that are read at once.
+pub const UPLOAD_PIECE_BYTES: usize = 16 * 1024;
+
+/// A client that waits for a 100 gets one after this when the origin says nothing: the origin knows no `Expect`.
+/// Clients wait about as long themselves (curl: 1 s; RFC 9110 section 10.1.1 tells them not to wait forever).
+pub const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Interim answers (1xx) to one request. Real servers send a handful; without a bound an origin could keep a request
+/// and our processor busy for as long as its answer may take.
+pub const INTERIM_ANSWERS_MAX: usize = 16;
+
+/// Tunnels and switched connections at once, all clients together: each holds two sockets and two buffers.
+pub const TUNNELS_MAX: usize = 64;
+
+/// Bytes buffered in each direction of a tunnel.
+pub const TUNNEL_BUFFER_BYTES: usize = 16 * 1024;
+
+/// A tunnel in which nothing moved for this long is closed. Web sockets ping every 20 to 60 s; NAT tables forget a
+/// silent connection after 5 min and more (RFC 5382 REQ-5 asks for two hours, few keep to it).
+pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// The same while the box stops: what still moves may finish within the grace period.
+pub const TUNNEL_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
 // Freshness
 
 /// Bytes of `Cache-Control` that are read; a longer one forbids everything. Real ones stay below 200.

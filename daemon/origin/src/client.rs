@@ -4,6 +4,7 @@
 //! and draws no conclusion from a status.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -17,18 +18,21 @@ use hyper_util::rt::TokioTimer;
 use kith_fetch::ask::{AskError, Part, Verb};
 use kith_model::key::Target;
 use kith_model::limits::{
-    ORIGIN_CONNECT_TIMEOUT, ORIGIN_CONNECTION_WINDOW_BYTES, ORIGIN_FIRST_BYTE_TIMEOUT, ORIGIN_IDLE_TIMEOUT,
-    ORIGIN_READ_BUFFER_BYTES, ORIGIN_STREAM_WINDOW_BYTES, RESPONSE_HEADERS_BYTES_MAX,
+    INTERIM_ANSWERS_MAX, ORIGIN_CONNECT_TIMEOUT, ORIGIN_CONNECTION_WINDOW_BYTES, ORIGIN_FIRST_BYTE_TIMEOUT,
+    ORIGIN_IDLE_TIMEOUT, ORIGIN_READ_BUFFER_BYTES, ORIGIN_STREAM_WINDOW_BYTES, RESPONSE_HEADERS_BYTES_MAX,
     RESPONSE_HEADERS_COUNT_MAX,
 };
 use kith_model::time::UnixMillis;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
+use tower_service::Service as _;
 
 use crate::content::Content;
-use crate::dial::{Connector, DialError, Dialer, innermost};
+use crate::dial::{Connector, DialError, Dialer, Stream, innermost};
 use crate::request;
 use crate::strict::{Asked, Framing, end_to_end, framing};
 use crate::tasks::Tasks;
@@ -86,6 +90,9 @@ pub(crate) struct Exchange {
 pub(crate) struct Client {
     shared: Pool,
     own: Pool,
+    /// For exchanges that share nothing.
+    connector: Connector,
+    dialer: Dialer,
     hosts: Arc<Hosts>,
     tasks: Tasks,
 }
@@ -103,7 +110,33 @@ impl Client {
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let own = Connector(builder.enable_http1().wrap_connector(dialer.clone()));
         let pools = pools(idle_per_host_max, &tasks);
-        Ok(Self { shared: pools.build(shared), own: pools.build(own), hosts: Arc::default(), tasks })
+        Ok(Self {
+            shared: pools.build(shared),
+            own: pools.build(own.clone()),
+            connector: own,
+            dialer: dialer.clone(),
+            hosts: Arc::default(),
+            tasks,
+        })
+    }
+
+    /// A new connection to the host of `target`, HTTP/1.1 only, vetted as all are.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up.
+    pub(crate) async fn connect(&self, target: &Target) -> Result<Stream, AskError> {
+        let uri = uri_of(target).ok_or_else(|| unreadable(target))?;
+        self.connector.clone().call(uri).await.map_err(|error| fault(target.authority(), &error))
+    }
+
+    /// A plain connection for a tunnel, vetted as all are.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up.
+    pub(crate) async fn connect_plainly(&self, host: &str, port: u16) -> Result<TcpStream, AskError> {
+        let dialled = timeout(ORIGIN_CONNECT_TIMEOUT, self.dialer.dial(host, port)).await;
+        let dialled = dialled.unwrap_or_else(|elapsed| Err(DialError::Connect(elapsed.into())));
+        dialled.map_err(|error| fault(host.to_owned(), &error))
     }
 
     /// Takes a place among the exchanges with the host of `target`, however many there are.
@@ -149,9 +182,9 @@ impl Client {
             Ok(response) => Ok(response),
             Err(error) if may_be_stale(&error) => match self.try_send(call, headers).await? {
                 Ok(response) => Ok(response),
-                Err(error) => Err(fault(call.target, &error)),
+                Err(error) => Err(fault(call.target.authority(), &error)),
             },
-            Err(error) => Err(fault(call.target, &error)),
+            Err(error) => Err(fault(call.target.authority(), &error)),
         }
     }
 
@@ -160,27 +193,66 @@ impl Client {
         call: &Call<'_>,
         headers: HeaderMap,
     ) -> Result<Result<Response<Incoming>, legacy::Error>, AskError> {
-        let uri = uri_of(call.target)
-            .ok_or_else(|| AskError::Nonsense(call.target.authority(), "its name is no host of HTTP"))?;
+        let uri = uri_of(call.target).ok_or_else(|| unreadable(call.target))?;
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = uri;
         if call.verb == Verb::Head {
             *request.method_mut() = Method::HEAD;
         }
         *request.headers_mut() = headers;
+        let patience = Interim::count(&mut request, || {});
         let pool = match call.way {
             Way::Shared => &self.shared,
             Way::Own => &self.own,
         };
-        timeout(ORIGIN_CONNECT_TIMEOUT + ORIGIN_FIRST_BYTE_TIMEOUT, pool.request(request))
-            .await
-            .map_err(|_| AskError::Timeout(call.target.authority()))
+        let answered = timeout(ORIGIN_CONNECT_TIMEOUT + ORIGIN_FIRST_BYTE_TIMEOUT, pool.request(request));
+        tokio::select! {
+            answered = answered => answered.map_err(|_| AskError::Timeout(call.target.authority())),
+            () = patience.exhausted() => Err(chatter(call.target)),
+        }
+    }
+}
+
+pub(crate) fn unreadable(target: &Target) -> AskError {
+    AskError::Nonsense(target.authority(), "its name is no host of HTTP")
+}
+
+/// An origin that says "wait" and nothing else.
+pub(crate) fn chatter(target: &Target) -> AskError {
+    AskError::Nonsense(target.authority(), "it sent interim answers without end")
+}
+
+/// Counts the interim answers (1xx) to one request, which the library skips without a bound.
+pub(crate) struct Interim(Arc<Notify>);
+
+impl Interim {
+    /// Counts those to `request`; `on_continue` is called at each 100.
+    pub(crate) fn count<B>(request: &mut Request<B>, on_continue: impl Fn() + Send + Sync + 'static) -> Self {
+        let full = Arc::new(Notify::new());
+        let (seen, notify) = (AtomicUsize::new(0), full.clone());
+        hyper::ext::on_informational(request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                on_continue();
+            }
+            if seen.fetch_add(1, Relaxed) >= INTERIM_ANSWERS_MAX {
+                notify.notify_one();
+            }
+        });
+        Self(full)
+    }
+
+    /// Ready when there were more than [`INTERIM_ANSWERS_MAX`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn exhausted(&self) {
+        self.0.notified().await;
     }
 }
 
 /// The target as the HTTP library reads URLs. Nothing when it reads another host, port or path out of it than we do:
 /// what is vetted, dialled, asked for and filed must be one and the same.
-fn uri_of(target: &Target) -> Option<Uri> {
+pub(crate) fn uri_of(target: &Target) -> Option<Uri> {
     let uri: Uri = target.as_str().parse().ok()?;
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or_else(|| target.scheme().default_port());
@@ -233,8 +305,7 @@ fn tls(extra_roots: &[Vec<u8>]) -> Result<ClientConfig, RootsError> {
 }
 
 /// What the library's error means, and whose fault it is.
-fn fault(target: &Target, error: &legacy::Error) -> AskError {
-    let host = target.authority();
+pub(crate) fn fault(host: String, error: &(dyn std::error::Error + 'static)) -> AskError {
     if let Some(dial) = cause::<DialError>(error) {
         return match dial {
             DialError::Denied(_) => AskError::Denied(host),

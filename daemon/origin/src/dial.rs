@@ -46,18 +46,23 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    async fn dial(self, uri: Uri) -> Result<TokioIo<TcpStream>, DialError> {
-        let host = uri.host().unwrap_or_default();
+    /// Connects to a host, which may be a literal address with or without brackets.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up.
+    pub(crate) async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let default = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
-        let addresses = self.resolver.resolve(host, uri.port_u16().unwrap_or(default)).await?;
+        let addresses = self.resolver.resolve(host, port).await?;
         self.guard.check_all(&addresses)?;
         let stream = race(interleaved(addresses)).await.map_err(DialError::Connect)?;
         // Requests are single small segments; waiting to fill one would cost a round trip.
         stream.set_nodelay(true).map_err(DialError::Connect)?;
-        Ok(TokioIo::new(stream))
+        Ok(stream)
     }
 }
+
+/// A plain or secure connection, as the HTTP library takes it.
+pub(crate) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 impl Service<Uri> for Dialer {
     type Response = TokioIo<TcpStream>;
@@ -69,7 +74,12 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().dial(uri))
+        let dialer = self.clone();
+        Box::pin(async move {
+            let default = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) { 443 } else { 80 };
+            let stream = dialer.dial(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(default));
+            Ok(TokioIo::new(stream.await?))
+        })
     }
 }
 
@@ -78,7 +88,7 @@ impl Service<Uri> for Dialer {
 pub(crate) struct Connector(pub(crate) HttpsConnector<Dialer>);
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = Stream;
     type Error = DialError;
     type Future = BoxFuture<'static, Result<Self::Response, DialError>>;
 

@@ -3,7 +3,7 @@
 //! Owns the [guard], the [resolver](resolve), the connections, the strict reading of answers beyond what
 //! the HTTP library checks, redirects, the reading of what tells about the whole ([`ladder`], [`metalink`]), and the
 //! [source] of further ranges.
-//! [`web::Web`] is the handle; it implements [`kith_fetch::ask::Origin`].
+//! [`web::Web`] is the handle; it implements [`kith_fetch::ask::Origin`] and [`kith_fetch::relay::Relay`].
 //!
 //! Must not know: what is stored and for how long (freshness is the ground's), who in the house asked, neighbours,
 //! files, configuration text, the command line. It keeps no cookies, no credentials and no answer.
@@ -16,9 +16,10 @@ pub mod guard;
 pub mod ladder;
 pub mod metalink;
 pub mod pieces;
+mod relay;
 mod request;
 pub mod resolve;
 pub mod source;
-mod strict;
+pub mod strict;
 mod tasks;
 pub mod web;

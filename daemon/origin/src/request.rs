@@ -3,28 +3,22 @@
 use std::fmt::Write as _;
 
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT, VIA,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use kith_fetch::ask::Part;
+use kith_fetch::relay::Relayed;
 use kith_model::key::Target;
+use kith_model::signature::Signature;
 
 use crate::strict::end_to_end;
 
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
 
-/// Whether the request has been through the box that signs its `Via` with `token`.
-pub(crate) fn came_back(headers: &HeaderMap, token: &str) -> bool {
-    let is_ours = |via: &str| {
-        via.split(|at: char| !(at.is_ascii_alphanumeric() || at == '-' || at == '_'))
-            .any(|word| word == token)
-    };
-    !token.is_empty() && headers.get_all(VIA).iter().any(|via| via.to_str().is_ok_and(is_ours))
-}
-
 /// The fields to send for a question with `asked` fields.
-pub(crate) fn outgoing(asked: &HeaderMap, token: &str) -> HeaderMap {
+pub(crate) fn outgoing(asked: &HeaderMap, signature: &Signature) -> HeaderMap {
     let mut headers = end_to_end(asked);
     for ours in [HOST, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, RANGE, IF_RANGE, WANT_REPR_DIGEST] {
         headers.remove(ours);
@@ -36,17 +30,38 @@ pub(crate) fn outgoing(asked: &HeaderMap, token: &str) -> HeaderMap {
         .entry(USER_AGENT)
         .or_insert(HeaderValue::from_static(concat!("kith/", env!("CARGO_PKG_VERSION"))));
     headers.insert(WANT_REPR_DIGEST, HeaderValue::from_static("sha-256=10, sha-512=5"));
-    headers.append(VIA, signature(token));
+    signature.sign(&mut headers);
     headers
 }
 
-/// `1.1 kith (token)`: the pseudonym that all boxes share, and which box it is as a comment (RFC 9110 section 7.6.3).
-fn signature(token: &str) -> HeaderValue {
-    let mut signature = "1.1 kith".to_owned();
-    if !token.is_empty() {
-        let _ = write!(signature, " ({token})");
+/// The fields of a request that passes by the store: what the client said, without what frames its message to us, and
+/// what frames ours.
+pub(crate) fn relayed(request: &Relayed, signature: &Signature) -> HeaderMap {
+    let mut headers = end_to_end(&request.headers);
+    for ours in [HOST, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION] {
+        headers.remove(ours);
     }
-    HeaderValue::from_str(&signature).unwrap_or(HeaderValue::from_static("1.1 kith"))
+    if let Ok(host) = HeaderValue::from_str(&request.target.authority()) {
+        headers.insert(HOST, host);
+    }
+    if let Some(content) = &request.content {
+        match content.length {
+            Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+            None => headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+        };
+        if content.expects_continue {
+            headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        }
+    }
+    if let Some(protocols) = &request.upgrade {
+        headers.insert(UPGRADE, protocols.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        // Its connection carries nothing else.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    signature.sign(&mut headers);
+    headers
 }
 
 /// Adds the fields that ask for a part.
@@ -107,7 +122,7 @@ mod tests {
                 ("content-length", "5"),
                 ("if-none-match", "\"a\""),
             ]),
-            "k7",
+            &Signature::new("k7"),
         );
         let expected = headers(&[
             ("accept", "*/*"),
@@ -117,29 +132,16 @@ mod tests {
             ("want-repr-digest", "sha-256=10, sha-512=5"),
             ("via", "1.0 fred"),
             ("via", "1.1 kith (k7)"),
+            ("cdn-loop", "kith; box=k7"),
         ]);
         assert_eq!(sent, expected);
-        let given = outgoing(&headers(&[("accept-encoding", "gzip"), ("user-agent", "curl")]), "");
+        let given =
+            outgoing(&headers(&[("accept-encoding", "gzip"), ("user-agent", "curl")]), &Signature::default());
         assert_eq!(
             (&given["accept-encoding"], &given["user-agent"]),
             (&"gzip".parse().expect("a value"), &"curl".parse().expect("a value"))
         );
         assert_eq!(given["via"], "1.1 kith");
-    }
-
-    #[test]
-    fn a_request_that_came_back_is_known_by_its_token_and_not_by_the_shared_name() {
-        for (via, expected) in [
-            ("1.1 kith (k7)", true),
-            ("1.1 kith (other), 1.1 fred, 1.1 kith (k7)", true),
-            ("1.1 kith (k77)", false),
-            ("1.1 kith (other)", false),
-            ("1.1 k7", true),
-        ] {
-            assert_eq!(came_back(&headers(&[("via", via)]), "k7"), expected, "{via}");
-        }
-        assert!(!came_back(&headers(&[("via", "1.1 kith")]), ""));
-        assert!(came_back(&outgoing(&HeaderMap::new(), "kith-3f9a"), "kith-3f9a"));
     }
 
     #[test]

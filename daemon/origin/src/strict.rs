@@ -27,88 +27,125 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// Beginnings of the names of fields that `Connection` may not take away: other caches lost the framing or the
-/// freshness of an answer that way.
-const NEVER_HOP_BY_HOP: [&str; 12] = [
-    "accept-ranges",
+/// Beginnings of the names of fields that `Connection` may not take away: other caches lost the framing, the freshness
+/// or the signature of a message that way.
+const NEVER_HOP_BY_HOP: [&str; 26] = [
+    "accept",
     "age",
+    "allow",
+    "authorization",
     "cache-control",
+    "cdn-",
     "content-",
+    "cookie",
     "date",
+    "digest",
     "etag",
     "expires",
+    "host",
+    "if-",
     "last-modified",
+    "link",
     "location",
+    "origin",
+    "pragma",
+    "range",
     "repr-digest",
     "set-cookie",
+    "user-agent",
     "vary",
+    "via",
+    "www-authenticate",
 ];
 
 /// Which bytes the content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Framing {
+pub struct Framing {
     /// First byte; not 0 only for a 206.
-    pub(crate) start: u64,
+    pub start: u64,
     /// One past the last byte, when the head says so.
-    pub(crate) end: Option<u64>,
+    pub end: Option<u64>,
     /// Length of the whole representation, when the head says so.
-    pub(crate) length: Option<u64>,
+    pub length: Option<u64>,
     /// Whether the end can be told from a broken connection.
-    pub(crate) delimited: bool,
+    pub delimited: bool,
 }
 
 /// What was asked, as far as it decides which answers make sense.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) verb: Verb,
-    pub(crate) part: Option<Part>,
-    pub(crate) conditional: bool,
+pub struct Asked {
+    /// Whether content was asked for.
+    pub verb: Verb,
+    /// A part only.
+    pub part: Option<Part>,
+    /// Whether a 304 makes sense.
+    pub conditional: bool,
 }
 
 impl Asked {
-    pub(crate) fn new(verb: Verb, part: Option<Part>, headers: &HeaderMap) -> Self {
+    /// What `headers` ask for with the rest.
+    pub fn new(verb: Verb, part: Option<Part>, headers: &HeaderMap) -> Self {
         let conditional = headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MODIFIED_SINCE);
         Self { verb, part, conditional }
     }
 }
 
 /// Checks a head.
-pub(crate) fn framing(
+pub fn framing(
     asked: &Asked,
     version: Version,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Result<Framing, &'static str> {
-    check_size(headers)?;
+    check_head(status, headers)?;
     match (status, &asked.part) {
         (StatusCode::SWITCHING_PROTOCOLS, _) => Err("an upgrade that was not asked for"),
         (StatusCode::NOT_MODIFIED, _) if !asked.conditional => {
             Err("not modified, though nothing was said of an older version")
         }
-        (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => {
-            Ok(Framing { start: 0, end: Some(0), length: None, delimited: true })
-        }
-        // Its fields are those of a GET, its content is none (RFC 9110 section 9.3.2).
-        _ if asked.verb == Verb::Head => {
-            let length = match size(version, headers)? {
-                Size::Known(length) => Some(length),
-                Size::Told | Size::Untold => None,
-            };
-            Ok(Framing { start: 0, end: Some(0), length, delimited: true })
-        }
+        _ if is_bare(asked.verb, status) => bare(status, version, headers),
         (StatusCode::PARTIAL_CONTENT, None) => Err("a part, though the whole was asked for"),
         (StatusCode::PARTIAL_CONTENT, Some(part)) => partial(part, size(version, headers)?, headers),
-        _ => Ok(match size(version, headers)? {
-            Size::Known(length) => {
-                Framing { start: 0, end: Some(length), length: Some(length), delimited: true }
-            }
-            Size::Told => Framing { start: 0, end: None, length: None, delimited: true },
-            Size::Untold => Framing { start: 0, end: None, length: None, delimited: false },
-        }),
+        _ => Ok(size(version, headers)?.whole()),
     }
 }
 
-fn check_size(headers: &HeaderMap) -> Result<(), &'static str> {
+/// Checks the head of an answer that is passed on past the store: conditions and parts are between client and origin,
+/// so only what frames the message is looked at.
+pub fn framing_of_passed(
+    verb: Verb,
+    version: Version,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<Framing, &'static str> {
+    check_head(status, headers)?;
+    if is_bare(verb, status) {
+        return bare(status, version, headers);
+    }
+    Ok(size(version, headers)?.whole())
+}
+
+/// Whether there is no content whatever the fields say (RFC 9112 section 6.3).
+fn is_bare(verb: Verb, status: StatusCode) -> bool {
+    verb == Verb::Head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn bare(status: StatusCode, version: Version, headers: &HeaderMap) -> Result<Framing, &'static str> {
+    let length = match size(version, headers)? {
+        // What a GET would have carried (RFC 9110 sections 9.3.2 and 15.4.5); a 204 describes nothing.
+        Size::Known(length) if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED => {
+            Some(length)
+        }
+        _ => None,
+    };
+    Ok(Framing { start: 0, end: Some(0), length, delimited: true })
+}
+
+fn check_head(status: StatusCode, headers: &HeaderMap) -> Result<(), &'static str> {
+    // RFC 9110 section 15: the first digit is 1 to 5. Who reads another one reads it in his own way.
+    if status.as_u16() >= 600 {
+        return Err("its status is none of HTTP's");
+    }
     // each line with its colon, space and line end
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if bytes > RESPONSE_HEADERS_BYTES_MAX || headers.len() > RESPONSE_HEADERS_COUNT_MAX {
@@ -126,6 +163,18 @@ enum Size {
     Told,
     /// Not at all, or not reliably.
     Untold,
+}
+
+impl Size {
+    fn whole(self) -> Framing {
+        match self {
+            Size::Known(length) => {
+                Framing { start: 0, end: Some(length), length: Some(length), delimited: true }
+            }
+            Size::Told => Framing { start: 0, end: None, length: None, delimited: true },
+            Size::Untold => Framing { start: 0, end: None, length: None, delimited: false },
+        }
+    }
 }
 
 fn size(version: Version, headers: &HeaderMap) -> Result<Size, &'static str> {
@@ -203,7 +252,7 @@ fn starts_with(text: &[u8], start: &[u8]) -> bool {
 }
 
 /// The fields without those for one connection only.
-pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

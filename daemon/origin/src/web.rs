@@ -9,15 +9,18 @@ use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
 use kith_fetch::ask::{Answer, AskError, Hop, Origin, Part, Question, Redirects, Verb};
+use kith_fetch::relay::{Duplex, Relay, Relayed, Reply};
 use kith_model::key::Target;
 use kith_model::limits::REDIRECTS_MAX;
 use kith_model::representation::Head;
+use kith_model::signature::Signature;
 use tracing::debug;
 
 use crate::client::{Call, Client, Exchange, Place, Way};
 use crate::dial::Dialer;
 use crate::guard::Guard;
 use crate::ladder;
+use crate::relay;
 use crate::request;
 use crate::resolve::Resolver;
 use crate::source::WebSource;
@@ -37,9 +40,8 @@ pub struct Config {
     pub resolver: Resolver,
     /// Further roots of trust: the contents of PEM files.
     pub extra_roots: Vec<Vec<u8>>,
-    /// What tells this box from others in `Via`, to notice requests that come back. Random at each start, so that
-    /// it follows nobody around; letters, digits, `-` and `_`. Empty: nothing is noticed.
-    pub via_token: String,
+    /// What tells this box from others, to notice requests that come back.
+    pub signature: Signature,
 }
 
 impl Default for Config {
@@ -49,7 +51,7 @@ impl Default for Config {
             connections_per_host_max: 4,
             resolver: Resolver::System,
             extra_roots: Vec::new(),
-            via_token: String::new(),
+            signature: Signature::default(),
         }
     }
 }
@@ -63,7 +65,7 @@ pub struct Web {
 pub(crate) struct Shared {
     client: Client,
     connections_per_host_max: usize,
-    via_token: String,
+    signature: Signature,
     tasks: Tasks,
 }
 
@@ -93,7 +95,7 @@ impl Web {
         let dialer = Dialer { guard, resolver: config.resolver };
         let most = config.connections_per_host_max.max(1);
         let client = Client::new(&dialer, &config.extra_roots, most, tasks.clone())?;
-        let shared = Shared { client, connections_per_host_max: most, via_token: config.via_token, tasks };
+        let shared = Shared { client, connections_per_host_max: most, signature: config.signature, tasks };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -107,6 +109,18 @@ impl Web {
     }
 }
 
+impl Relay for Web {
+    fn relay(&self, request: Relayed) -> BoxFuture<'static, Result<Reply, AskError>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { relay::relay(&shared, request).await })
+    }
+
+    fn tunnel(&self, host: String, port: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, AskError>> {
+        let shared = self.shared.clone();
+        Box::pin(async move { relay::tunnel(&shared, host, port).await })
+    }
+}
+
 impl Origin for Web {
     fn ask(&self, question: Question) -> BoxFuture<'static, Result<Answer, AskError>> {
         let shared = self.shared.clone();
@@ -115,10 +129,10 @@ impl Origin for Web {
 }
 
 async fn answer(shared: Arc<Shared>, question: Question) -> Result<Answer, AskError> {
-    if request::came_back(&question.headers, &shared.via_token) {
+    if shared.signature.is_on(&question.headers) {
         return Err(AskError::Loop);
     }
-    let headers = request::outgoing(&question.headers, &shared.via_token);
+    let headers = request::outgoing(&question.headers, &shared.signature);
     let place = shared.client.place(&question.target);
     let journey = Journey {
         target: &question.target,
@@ -159,6 +173,14 @@ async fn answer(shared: Arc<Shared>, question: Question) -> Result<Answer, AskEr
 impl Shared {
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     pub(crate) fn connections_per_host_max(&self) -> usize {

@@ -45,7 +45,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(Yes, "clients.allow", clients.allow),
     key!(Yes, "clients.interfaces", clients.interfaces),
     key!(Yes, "clients.hosts", clients.hosts),
-    key!(NotYet, "clients.connect", clients.connect),
+    key!(Yes, "clients.connect", clients.connect),
     key!(Yes, "clients.apt_listen", clients.apt_listen),
     key!(Yes, "clients.announce", clients.announce),
     key!(Yes, "admin.listen", admin.listen),

@@ -2,6 +2,7 @@ use http::HeaderName;
 
 use super::*;
 use crate::house::Allow;
+use kith_model::signature::Signature;
 
 fn parsed(target: &str, fields: &[(&'static str, &'static str)]) -> Result<Demand, Refusal> {
     parsed_by(&Method::GET, target, fields)
@@ -12,7 +13,7 @@ fn parsed_by(
     target: &str,
     fields: &[(&'static str, &'static str)],
 ) -> Result<Demand, Refusal> {
-    let house = House::new("attic", &[], vec![8480], vec![Allow::Lan], vec![]);
+    let house = House::new("attic", &[], vec![8480], vec![Allow::Lan], vec![]).signing(Signature::new("k7"));
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -93,11 +94,13 @@ fn a_foreign_host_is_refused_but_a_proxied_one_is_not() {
 }
 
 #[test]
-fn a_request_that_came_through_a_box_is_a_loop() {
-    for via in ["1.1 kith", "1.0 fred, 1.1 Kith (k7)"] {
-        assert!(matches!(parsed("http://a.test/", &[("via", via)]), Err(Refusal::Loop)), "{via}");
+fn a_request_that_came_through_this_box_is_a_loop_and_one_through_another_is_not() {
+    for (name, value) in [("via", "1.0 fred, 1.1 kith (k7)"), ("cdn-loop", "kith; box=k7")] {
+        assert!(matches!(parsed("http://a.test/", &[(name, value)]), Err(Refusal::Loop)), "{name}: {value}");
     }
-    assert!(parsed("http://a.test/", &[("via", "1.1 kithless")]).is_ok());
+    for via in ["1.1 kith", "1.1 kith (k8)", "1.1 kithless"] {
+        assert!(parsed("http://a.test/", &[("via", via)]).is_ok(), "{via}");
+    }
 }
 
 #[test]

@@ -7,26 +7,30 @@ fn get(fields: &str) -> String {
     format!("GET / HTTP/1.1\r\n{fields}\r\n")
 }
 
+const FIVE: Follows = Follows::Content(content::Framing::Length(5));
+const CHUNKED: Follows = Follows::Content(content::Framing::Chunked);
+
 #[test]
 fn what_could_be_read_in_two_ways_is_refused() {
     let long_url = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(URL_BYTES_MAX + 1));
     let long_line = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(REQUEST_LINE_BYTES_MAX));
     let large = get(&format!("Host: a\r\nX: {}\r\n", "a".repeat(REQUEST_HEADERS_BYTES_MAX)));
     let many = get(&format!("Host: a\r\n{}", "X: y\r\n".repeat(REQUEST_HEADERS_COUNT_MAX)));
-    let cases: Vec<(&str, Result<Content, E>)> = vec![
+    let cases: Vec<(&str, Result<Follows, E>)> = vec![
         // requests as clients send them
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Content::None)),
-        ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", Ok(Content::None)),
-        ("GET http://a/ HTTP/1.0\r\n\r\n", Ok(Content::None)),
-        ("GET http://a:80/?q HTTP/1.1\r\nHost: b\r\n\r\n", Ok(Content::None)),
-        ("GET http://[::1]:80 HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", Ok(Content::None)),
-        ("GET /https://b/c?d=e@f HTTP/1.1\r\nhost:a\r\n\r\n", Ok(Content::None)),
-        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Ok(Content::None)),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Content::None)),
-        ("GET / HTTP/1.1\r\nHost: a\r\nX:\r\nY: \t b c \r\nZ: \u{e9}\r\n\r\n", Ok(Content::None)),
-        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Ok(Content::None)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Ok(Content::Follows)),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok(Content::Follows)),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Follows::Request)),
+        ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", Ok(Follows::Request)),
+        ("GET http://a/ HTTP/1.0\r\n\r\n", Ok(Follows::Request)),
+        ("GET http://a:80/?q HTTP/1.1\r\nHost: b\r\n\r\n", Ok(Follows::Request)),
+        ("GET http://[::1]:80 HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", Ok(Follows::Request)),
+        ("GET /https://b/c?d=e@f HTTP/1.1\r\nhost:a\r\n\r\n", Ok(Follows::Request)),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", Ok(Follows::Either)),
+        ("GET http://a/ HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", Ok(Follows::Either)),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Ok(Follows::Request)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX:\r\nY: \t b c \r\nZ: \u{e9}\r\n\r\n", Ok(Follows::Request)),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Ok(Follows::Request)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Ok(FIVE)),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok(CHUNKED)),
         // lines
         ("GET / HTTP/1.1\nHost: a\n\n", Err(E::LineEnd)),
         ("GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", Err(E::LineEnd)),

@@ -11,11 +11,13 @@ use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kith_fetch::ask::{Answer, AskError, Origin, Question};
 use kith_fetch::fetcher::{Config as FetchConfig, Fetcher};
+use kith_fetch::relay::{self, Duplex, Relay, Relayed};
 use kith_fetch::source::{ByteStream, SourceError};
-use kith_gateway::{Allow, Config, Gateway, Touch};
+use kith_gateway::{Allow, Config, Connect, Gateway, Touch};
 use kith_model::key::Target;
 use kith_model::ladder::Ladder;
 use kith_model::representation::Head;
+use kith_model::signature::Signature;
 use kith_model::time::UnixMillis;
 use kith_store::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -142,6 +144,17 @@ impl Origin for Asked {
     }
 }
 
+/// What passes by the store is shown with real origins; here nobody is reached.
+impl Relay for Asked {
+    fn relay(&self, request: Relayed) -> BoxFuture<'static, Result<relay::Reply, AskError>> {
+        async move { Err(AskError::Connect(request.target.authority(), None)) }.boxed()
+    }
+
+    fn tunnel(&self, host: String, _: u16) -> BoxFuture<'static, Result<Box<dyn Duplex>, AskError>> {
+        async move { Err(AskError::Connect(host, None)) }.boxed()
+    }
+}
+
 pub(crate) fn now() -> UnixMillis {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     UnixMillis(u64::try_from(since.as_millis()).expect("fits"))
@@ -205,7 +218,7 @@ impl House {
         });
         let asked = Arc::new(Asked(Arc::clone(&origin)));
         let fetcher =
-            Fetcher::new(store.clone(), asked, vec![], FetchConfig { neighbour_bytes_min: 1 << 20 });
+            Fetcher::new(store.clone(), asked.clone(), vec![], FetchConfig { neighbour_bytes_min: 1 << 20 });
         let address = listener.local_addr().expect("bound");
         let mut config = Config {
             name: "attic".to_owned(),
@@ -218,9 +231,11 @@ impl House {
             connections_per_address_max: 32,
             touch: Touch::Downloads,
             apt_ports: vec![],
+            connect: Connect::Off,
+            signature: Signature::new("k7"),
         };
         change(&mut config);
-        let gateway = Gateway::start(config, vec![listener], fetcher).expect("it starts");
+        let gateway = Gateway::start(config, vec![listener], fetcher, asked).expect("it starts");
         Self { _dir: dir, store, origin, gateway, address }
     }
 

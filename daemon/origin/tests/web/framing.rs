@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use kith_fetch::ask::{AskError, Origin as _, Part};
 use kith_fetch::source::SourceError;
+use kith_model::signature::Signature;
 use kith_origin::web::Config;
 
 use crate::origin::{
@@ -27,7 +28,7 @@ async fn a_plain_answer_arrives_whole_with_its_framing() {
 #[tokio::test]
 async fn the_request_is_the_askers_with_our_fields() {
     let origin = Origin::always(say("HTTP/1.1 204 No Content\r\n\r\n"));
-    let web = room_with(Config { via_token: "k7".into(), ..Config::default() });
+    let web = room_with(Config { signature: Signature::new("k7"), ..Config::default() });
     let mut asked = question(&origin.url("/a?b=c"));
     asked.headers.insert("accept-language", HeaderValue::from_static("de"));
     web.ask(asked).await.expect("an answer");
@@ -212,7 +213,7 @@ async fn an_error_page_is_an_answer() {
 #[tokio::test]
 async fn a_request_that_came_back_is_noticed_before_it_goes_out() {
     let origin = Origin::always(say("HTTP/1.1 204 No Content\r\n\r\n"));
-    let web = room_with(Config { via_token: "k7".into(), ..Config::default() });
+    let web = room_with(Config { signature: Signature::new("k7"), ..Config::default() });
     let mut asked = question(&origin.url("/"));
     asked.headers.insert("via", HeaderValue::from_static("1.1 kith (k7), 1.1 fred"));
     assert!(matches!(web.ask(asked).await, Err(AskError::Loop)));

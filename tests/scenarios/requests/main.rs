@@ -1,6 +1,8 @@
 //! Malformed requests over raw sockets: each is refused, its connection closed, nothing reaches the origin, and the
 //! box stays up.
 
+mod uploads;
+
 use std::time::Duration;
 
 use anyhow::Result;
