@@ -6,8 +6,10 @@
 //! and blocking sockets: a faulty peer is easier to write byte by byte, and a thread can be put into a network
 //! namespace. It knows of the program only what `kith`'s command line, ports and files show.
 
+pub mod apt;
 pub mod binary;
 pub mod body;
+pub mod browser;
 pub mod client;
 pub mod dns;
 pub mod head;

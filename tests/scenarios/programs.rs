@@ -6,17 +6,16 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::MIB;
+use kith_tests::apt::{self, Apt};
 use kith_tests::body::Body;
 use kith_tests::client::Request;
 use kith_tests::kith::Kith;
 use kith_tests::origin::Origin;
+use kith_tests::place::Place;
 use kith_tests::resource::Resource;
 use kith_tests::tool::{run, succeed};
 
 const LENGTH: u64 = 64 * MIB;
-
-/// A package with no dependencies and no scripts of its own, so that it installs into an empty root.
-const PACKAGE: &str = "fonts-lato";
 
 fn sha256(path: &Path) -> Result<String> {
     Ok(Body::of(std::fs::read(path).with_context(|| path.display().to_string())?).sha256())
@@ -155,113 +154,15 @@ fn a_film_is_sought_in_by_ranges() -> Result<()> {
 #[test]
 fn apt_get_installs_a_real_package() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (pool, root) = (folder.path().join("pool"), folder.path().join("root"));
-    std::fs::create_dir_all(&pool)?;
-    download(&pool)?;
-    let packages =
-        succeed(Command::new("apt-ftparchive").current_dir(folder.path()).args(["packages", "pool"]))?.out;
-    let origin = repository(&pool, &packages)?;
+    let origin = apt::repository(folder.path())?.start()?;
     let kith = Kith::start_one("box")?;
-    let apt = Apt::at(folder.path(), &origin, &kith)?;
+    let proxy = format!("Acquire::http::Proxy=http://{}", kith.clients());
+    let apt = Apt::at(folder.path(), &Place::Here, &origin, &proxy)?;
 
-    succeed(&mut apt.command(&["update"]))?;
-    succeed(&mut apt.command(&["install", "--yes", PACKAGE]))?;
+    apt.installs()?;
 
-    let listed = std::fs::read_to_string(root.join("var/lib/dpkg/status"))?;
-    assert!(listed.contains(&format!("Package: {PACKAGE}\nStatus: install ok installed")), "{listed}");
-    assert!(root.join("usr/share/fonts").exists());
     let package = origin.requests().into_iter().find(|seen| seen.path().contains(".deb"));
     assert!(package.is_some_and(|seen| seen.head.field("via").is_some()), "it came through the box");
     assert!(kith.metrics()?.count("kith_store_objects") >= 1);
     Ok(())
-}
-
-/// Fetches the package from the distribution, with lists of the test's own: the machine's may be old or absent.
-fn download(pool: &Path) -> Result<()> {
-    let lists = tempfile::tempdir()?;
-    std::fs::create_dir(lists.path().join("partial"))?;
-    let state = format!("Dir::State::lists={}", lists.path().display());
-    for words in [&["update"][..], &["download", PACKAGE][..]] {
-        let mut command = Command::new("apt-get");
-        command.current_dir(pool).args(["-qq", "-o", "APT::Sandbox::User=root", "-o", &state]).args(words);
-        succeed(&mut command).context("a real package from the distribution")?;
-    }
-    Ok(())
-}
-
-/// A flat repository of the packages in a folder.
-fn repository(pool: &Path, packages: &str) -> Result<Origin> {
-    let date = "Sun, 01 Nov 2026 10:00:00 GMT";
-    let file = |bytes: Vec<u8>| {
-        Resource::of(Body::of(bytes)).last_modified(date).field("Cache-Control", "max-age=60")
-    };
-    let sums = Body::of(packages.as_bytes().to_vec()).sha256();
-    let release = format!("Date: {date}\nSHA256:\n {sums} {} Packages\n", packages.len());
-    let mut script = Origin::empty()
-        .and("debian/Packages", file(packages.as_bytes().to_vec()))
-        .and("debian/Release", file(release.into_bytes()));
-    for entry in std::fs::read_dir(pool)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).context("packages have plain names")?;
-        // apt asks for the escaped form of what stands in the index.
-        script = script.and(&format!("debian/pool/{name}"), file(std::fs::read(&path)?));
-        script =
-            script.and(&format!("debian/pool/{}", name.replace('%', "%25")), file(std::fs::read(&path)?));
-    }
-    Ok(script.start()?)
-}
-
-/// The root is empty but for what every package may rely on.
-fn dpkg_itself() -> Result<String> {
-    let architecture = succeed(Command::new("dpkg").arg("--print-architecture"))?.out;
-    Ok(format!(
-        "Package: dpkg\nStatus: install ok installed\nMulti-Arch: foreign\nMaintainer: nobody <nobody@example.org>\n\
-         Architecture: {architecture}Version: 1.21.22\nDescription: package manager\n\n"
-    ))
-}
-
-/// apt-get with everything it keeps in one folder.
-struct Apt {
-    options: Vec<String>,
-}
-
-impl Apt {
-    fn at(folder: &Path, origin: &Origin, kith: &Kith) -> Result<Self> {
-        let root = folder.join("root");
-        for path in
-            ["var/lib/dpkg/info", "var/lib/dpkg/updates", "lists/partial", "cache/archives/partial", "etc"]
-        {
-            std::fs::create_dir_all(root.join(path))?;
-        }
-        std::fs::write(root.join("var/lib/dpkg/status"), dpkg_itself()?)?;
-        let list = root.join("etc/sources.list");
-        std::fs::write(&list, format!("deb [trusted=yes] {} ./\n", origin.url("debian")))?;
-        let at = |path: &str| root.join(path).display().to_string();
-        Ok(Self {
-            options: vec![
-                format!("Dir::Etc::sourcelist={}", list.display()),
-                "Dir::Etc::sourceparts=/dev/null".into(),
-                "Dir::Etc::parts=/dev/null".into(),
-                format!("Dir::State::lists={}", at("lists")),
-                format!("Dir::State::status={}", at("var/lib/dpkg/status")),
-                format!("Dir::Cache={}", at("cache")),
-                format!("Acquire::http::Proxy=http://{}", kith.clients()),
-                format!("DPkg::Options::=--root={}", root.display()),
-                "DPkg::Options::=--force-not-root,bad-path".into(),
-                "DPkg::Run-Directory=/".into(),
-                "APT::Sandbox::User=root".into(),
-                "APT::Install-Recommends=false".into(),
-            ],
-        })
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("apt-get");
-        command.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
-        for option in &self.options {
-            command.args(["-o", option]);
-        }
-        command.args(words);
-        command
-    }
 }
