@@ -58,8 +58,14 @@ const CASES: &[Case] = &[
     case("debian/pool/main/k/kith/kith_0.1_amd64.deb", Mine),
     case("a.iso?release=12&arch=amd64", Mine),
     // For one person.
-    asked("cookie", COOKIE, &[], NotStored),
+    asked("cookie", COOKIE, &[], Household),
+    asked("cookie-without-lifetime", COOKIE, &[("Cache-Control", "x=1")], NotStored),
+    asked("cookie-selects", COOKIE, &[("Vary", "Cookie")], NotStored),
+    asked("cookie-and-set", COOKIE, &[("Set-Cookie", "session=8")], NotStored),
     asked("authorization", AUTHORIZATION, &[], NotStored),
+    asked("authorization-public", AUTHORIZATION, &[("Cache-Control", "public, max-age=3600")], Household),
+    asked("authorization-shared", AUTHORIZATION, &[("Cache-Control", "s-maxage=3600")], Household),
+    answered("private-field", &[("Cache-Control", "private=\"x-name\", max-age=3600")], Household),
     answered("set-cookie", &[("Set-Cookie", "session=7; Secure")], NotStored),
     answered("private", &[("Cache-Control", "private, max-age=3600")], NotStored),
     answered("no-store", &[("Cache-Control", "no-store")], NotStored),
@@ -143,7 +149,9 @@ fn check(kith: &Kith, origin: &Origin, case: &Case, url: &str) -> Result<()> {
     ensure!(asked == (case.reach == NotStored), "the next client's answer came from elsewhere");
 
     // Asked without the cookie or authorization it is anybody's.
-    let reach = if case.asked_with.is_empty() { case.reach } else { Mine };
+    let keeps_out = case.answered_with.iter().any(|(name, _)| *name == "Set-Cookie");
+    let reach =
+        if case.asked_with.is_empty() || case.reach != NotStored || keeps_out { case.reach } else { Mine };
     if reach != case.reach {
         kith.wait_stored(stored_before + 1)?;
     }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Method, header};
 use kith_fetch::fetcher::{Fetcher, JobView};
-use kith_model::freshness::{self, Asked, Decision};
+use kith_model::freshness::{self, Asked, Decision, State};
 use kith_model::key::{Scheme, Target};
 use kith_model::ladder::{Ladder, Rung, Strength, Teller};
 use kith_model::representation::{Representation, Standing};
@@ -126,7 +126,7 @@ fn key(target: &Target) -> Key {
 fn decision(now: UnixMillis, stored: &[Representation]) -> &'static str {
     let asked = Asked { method: &Method::GET, headers: &HeaderMap::new() };
     match freshness::decide(now, &asked, stored) {
-        Decision::Serve { stale: false, .. } => "serve what is stored, which is fresh",
+        Decision::Serve { state: State::Fresh, .. } => "serve what is stored, which is fresh",
         Decision::Serve { .. } => "serve what is stored, which is stale",
         Decision::Revalidate { .. } => "ask the origin whether what is stored still holds",
         _ if stored.is_empty() => "fetch it: nothing is stored",
@@ -160,6 +160,7 @@ fn stored(store: &Store, representation: &Representation, now: UnixMillis) -> Re
         standing: match representation.standing {
             Standing::FirstHand => "first-hand",
             Standing::Claimed => "claimed",
+            Standing::Household => "household only",
         },
         pinned: info.as_ref().is_some_and(|info| info.pinned),
         stored_at_ms: info.as_ref().map_or(0, |info| info.stored_at.0),
@@ -167,7 +168,7 @@ fn stored(store: &Store, representation: &Representation, now: UnixMillis) -> Re
         age_s: age.as_secs(),
         lifetime_s: lifetime.as_secs(),
         fresh: lifetime > age,
-        may_be_served_stale: freshness::may_serve_stale(now, representation),
+        may_be_served_stale: freshness::may_serve_stale(now, head),
         etag: field(header::ETAG),
         last_modified: field(header::LAST_MODIFIED),
         cache_control: field(header::CACHE_CONTROL),

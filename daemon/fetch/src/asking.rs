@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode};
-use kith_model::freshness;
+use kith_model::freshness::{self, Reach};
 use kith_model::key::{CacheKey, Variant};
 use kith_model::ladder::Strength;
 use kith_model::range::{ByteRange, GROUP_BYTES, GroupSpan};
-use kith_model::representation::{Head, Representation, StrongValidator};
+use kith_model::representation::{Head, Representation};
 use kith_store::{CreateError, Draft, Writer};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::ask::{Answer, AskError, Part, Question, Verb};
 use crate::assemble;
 use crate::audience::Audience;
-use crate::fetcher::{Fetcher, Outcome, Shared, as_whole, group_floor, unix_now};
+use crate::drafted::Drafted;
+use crate::fetcher::{Fetcher, Outcome, Shared, group_floor, unix_now};
 use crate::job::{Beginning, Job, span_of};
 use crate::journal::Event;
 use crate::plan::PIECE;
-use crate::wish::{ByteWish, Company, FetchError, Fetched, Passing, Wish};
+use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
 
 /// Bytes around a small range that are fetched with it.
 const WINDOW_BYTES: u64 = PIECE * GROUP_BYTES;
@@ -81,11 +83,12 @@ impl Asking<'_> {
 
     fn question(&self, unfinished: Option<&kith_store::Part>) -> Question {
         let mut headers = self.wish.headers.clone();
-        if let Some(stored) = &self.wish.stored {
-            for (name, value) in &freshness::conditional(stored) {
-                headers.insert(name, value.clone());
-            }
-        }
+        let conditions = match &self.wish.stored {
+            Some(stored) => freshness::conditional(stored),
+            None if unfinished.is_none() && self.wish.range.is_none() => self.wish.conditions.clone(),
+            None => HeaderMap::new(),
+        };
+        headers.extend(conditions);
         let part = match unfinished {
             _ if self.wish.stored.is_some() || self.wish.verb == Verb::Head => None,
             Some(part) => self.rest_of(part),
@@ -130,16 +133,10 @@ impl Asking<'_> {
         answer: Answer,
         unfinished: Option<kith_store::Part>,
     ) -> (Result<Fetched, FetchError>, Outcome) {
-        if let Some(stored) = &self.wish.stored {
-            if answer.head.status == StatusCode::NOT_MODIFIED
-                && freshness::confirms(&stored.head, &answer.head)
-            {
-                return self.renewed(stored, &answer.head).await;
-            }
-            if WITHDRAWALS.contains(&answer.head.status) {
-                self.note(Event::Withdrawn(answer.head.status));
-                self.withdrawn(stored).await;
-            }
+        if let Some(stored) = &self.wish.stored
+            && let Some(settled) = self.compare(stored, &answer.head).await
+        {
+            return settled;
         }
         if answer.head.status == StatusCode::RANGE_NOT_SATISFIABLE
             && let Some(length) = answer.length
@@ -149,16 +146,17 @@ impl Asking<'_> {
         if self.wish.verb == Verb::Head {
             return passed(answer, Passing::NotStorable);
         }
-        let draft = match self.draft(&answer) {
-            Ok(draft) => draft,
+        let drafted = match Drafted::of(&answer, &self.wish) {
+            Ok(drafted) => drafted,
             Err(why) => {
                 debug!(host = self.wish.target.host(), %why, "not stored");
                 self.note(Event::Passed(answer.head.status, why));
+                self.superseded(&answer.head).await;
                 return passed(answer, Passing::NotStorable);
             }
         };
-        match self.writer(&draft, unfinished).await {
-            Ok(writer) => self.start(writer, answer),
+        match self.writer(&drafted.draft, unfinished).await {
+            Ok(writer) => self.start(writer, drafted, answer),
             Err(error) => {
                 warn!(host = self.wish.target.host(), %error, "the shelf cannot take the object: it passes through");
                 self.note(Event::Passed(answer.head.status, format!("the shelf cannot take it: {error}")));
@@ -167,31 +165,77 @@ impl Asking<'_> {
         }
     }
 
+    /// What an answer says of the stored response that was asked about; nothing when it is an answer of its own.
+    async fn compare(
+        &self,
+        stored: &Representation,
+        answer: &Head,
+    ) -> Option<(Result<Fetched, FetchError>, Outcome)> {
+        if answer.status == StatusCode::NOT_MODIFIED && freshness::confirms(&stored.head, answer) {
+            return Some(self.renewed(stored, answer).await);
+        }
+        // RFC 9111 section 4.3.5.
+        if self.wish.verb == Verb::Head && answer.status == StatusCode::OK {
+            if freshness::described_by(stored, answer) {
+                return Some(self.renewed(stored, answer).await);
+            }
+            self.file(freshness::outdated(stored)).await;
+        }
+        // What one person is forbidden may be anybody else's.
+        let is_personal = self.wish.company == Company::Alone && answer.status == StatusCode::FORBIDDEN;
+        if WITHDRAWALS.contains(&answer.status) && !is_personal {
+            self.note(Event::Withdrawn(answer.status));
+            self.withdrawn(stored).await;
+        }
+        None
+    }
+
+    /// A newer answer that may not be kept takes the place of the older one all the same.
+    async fn superseded(&self, answer: &Head) {
+        if let Some(stored) = &self.wish.stored
+            && (self.wish.verb, self.wish.company) == (Verb::Get, Company::Shared)
+            && answer.status.is_success()
+            && let Err(error) = self.fetcher.inner.store.forget(&stored.key).await
+        {
+            warn!(%error, "an outdated representation could not be dropped");
+        }
+    }
+
     async fn renewed(
         &self,
         stored: &Representation,
         confirmed: &Head,
     ) -> (Result<Fetched, FetchError>, Outcome) {
-        let head = freshness::renewed(&stored.head, confirmed);
-        let renewed = Representation { head, ..stored.clone() };
+        // The asker gets all that the origin said; what is kept is what others may get.
+        let told = freshness::renewed(&stored.head, confirmed);
+        let mut renewed = Representation { head: freshness::kept(told.clone()), ..stored.clone() };
+        let for_asker = Representation { head: told, ..stored.clone() };
         self.note(Event::Confirmed);
         // A confirmation may take the permission to store back (RFC 9111 section 4.3.4): this client is the last.
-        if freshness::storable(&self.wish.headers, &renewed.head).is_err() {
+        if freshness::keepable(&for_asker.head).is_err() {
             self.withdrawn(stored).await;
-            return (Ok(Fetched::Renewed(renewed)), Outcome::Alone);
+            return (Ok(Fetched::Renewed(for_asker)), Outcome::Alone);
+        }
+        // It may have been stored for other selecting fields; from now on it stands for these too (section 4.3.4).
+        if let Some((selecting, variant)) = freshness::selecting(&renewed.head.headers, &self.wish.headers) {
+            renewed.selecting = selecting;
+            renewed.key.variant = variant;
         }
         // What was noted a moment ago is not written again: it costs flash and changes nothing that a client sees.
         let is_news = renewed.head.received_at.since(stored.head.received_at) >= NOTED_EVERY
-            || renewed.head.headers.get(http::header::CACHE_CONTROL)
-                != stored.head.headers.get(http::header::CACHE_CONTROL);
-        if !is_news && freshness::lifetime(&stored.head) > NOTED_EVERY {
-            return (Ok(Fetched::Renewed(renewed.clone())), Outcome::Renewed(Box::new(renewed)));
+            || renewed.key != stored.key
+            || freshness::is_news(&stored.head, &renewed.head);
+        if is_news || freshness::lifetime(&stored.head) <= NOTED_EVERY {
+            self.file(renewed.clone()).await;
         }
-        // What was confirmed is served also when the shelf cannot note that it was.
-        if let Err(error) = self.fetcher.inner.store.refresh(renewed.clone()).await {
+        (Ok(Fetched::Renewed(for_asker)), Outcome::Renewed(Box::new(renewed)))
+    }
+
+    /// What was confirmed is served also when the shelf cannot note that it was.
+    async fn file(&self, representation: Representation) {
+        if let Err(error) = self.fetcher.inner.store.refresh(representation).await {
             debug!(%error, "a confirmation could not be noted");
         }
-        (Ok(Fetched::Renewed(renewed.clone())), Outcome::Renewed(Box::new(renewed)))
     }
 
     async fn withdrawn(&self, stored: &Representation) {
@@ -199,36 +243,6 @@ impl Asking<'_> {
         if let Err(error) = self.fetcher.inner.store.forget(&stored.key).await {
             warn!(%error, "a file that the origin took back could not be dropped");
         }
-    }
-
-    /// What is stored of the answer; or why it must not be, or cannot be put together from parts.
-    fn draft(&self, answer: &Answer) -> Result<Draft, String> {
-        freshness::storable(&self.wish.headers, &answer.head).map_err(|reason| reason.to_string())?;
-        let refuse = |why: &str| Err(why.to_owned());
-        if !answer.delimited {
-            return refuse("its end cannot be told from a broken connection");
-        }
-        let validator = StrongValidator::of(&answer.head.headers);
-        let partial = answer.head.status == StatusCode::PARTIAL_CONTENT;
-        let at_edge = |end: u64| end.is_multiple_of(GROUP_BYTES) || Some(end) == answer.length;
-        if partial && (validator.is_none() || answer.length.is_none()) {
-            return refuse("it is a part, and has no strong validator to put parts together by");
-        }
-        if !answer.start.is_multiple_of(GROUP_BYTES) || !answer.end.is_none_or(at_edge) {
-            return refuse("it is another part than was asked for");
-        }
-        let Some((selecting, variant)) = freshness::selecting(&answer.head.headers, &self.wish.headers)
-        else {
-            return refuse("it varies by what cannot be compared");
-        };
-        Ok(Draft {
-            key: CacheKey { target: self.wish.target.clone(), variant },
-            selecting,
-            head: as_whole(&answer.head, answer.length),
-            validator,
-            length: answer.length,
-            ladder: answer.ladder.clone(),
-        })
     }
 
     /// Goes on with the part that is here when it is one of the same version, or begins anew.
@@ -251,15 +265,27 @@ impl Asking<'_> {
         self.fetcher.inner.store.create(draft.clone()).await
     }
 
-    fn start(self, writer: Writer, answer: Answer) -> (Result<Fetched, FetchError>, Outcome) {
+    fn start(
+        self,
+        writer: Writer,
+        drafted: Drafted,
+        answer: Answer,
+    ) -> (Result<Fetched, FetchError>, Outcome) {
         let draft = writer.draft();
         let told = draft.ladder.told() > Strength::None;
-        let audience = Arc::new(Audience::new(writer.held(), told));
-        let shared =
-            Arc::new(Shared { draft: draft.clone(), body: writer.body(), audience: Arc::clone(&audience) });
+        let held = writer.held();
+        let partial = !held.is_empty();
+        let audience = Arc::new(Audience::new(held, told));
+        let shared = Arc::new(Shared {
+            draft: draft.clone(),
+            body: writer.body(),
+            audience: Arc::clone(&audience),
+            filed: CancellationToken::new(),
+        });
         // The asker sits down before the job looks who is there.
-        let arriving = self.fetcher.seat(&shared, self.wish.range);
-        let end = answer.end.or(answer.length);
+        let seated = self.fetcher.seat(&shared, self.wish.range);
+        let arriving = seated.map(|seated| Arriving { head: drafted.head, partial, ..seated });
+        let end = answer.end.or(draft.length);
         let first = assemble::lane(answer.body, kith_model::range::ChunkGroup::holding(answer.start), end);
         let job = Job::begin(Beginning {
             writer,
@@ -268,22 +294,26 @@ impl Asking<'_> {
             origin: answer.source,
             first,
             first_span: span_of(answer.start, end),
-            found: match self.wish.company {
-                Company::Shared => self.fetcher.find(&draft),
-                Company::Alone => stream::empty().boxed(),
+            found: match drafted.reach {
+                Reach::Anyone => self.fetcher.find(&draft),
+                Reach::Household => stream::empty().boxed(),
             },
+            reach: drafted.reach,
             host: self.wish.target.host().to_owned(),
             seed: unix_now().0,
         });
         self.fetcher.publish(&shared);
         let (fetcher, stop, ended) =
             (self.fetcher.clone(), self.fetcher.inner.stop.clone(), Arc::clone(&shared));
+        let company = self.wish.company;
         self.fetcher.inner.tasks.spawn(async move {
             let event = job.run(stop).await;
-            fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
+            if company == Company::Shared {
+                fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
+            }
             fetcher.withdraw(&ended);
         });
-        let outcome = if self.wish.company == Company::Alone { Outcome::Alone } else { Outcome::Job(shared) };
+        let outcome = if company == Company::Alone { Outcome::Alone } else { Outcome::Job(shared) };
         (arriving.map(Fetched::Arriving), outcome)
     }
 }
@@ -312,6 +342,7 @@ impl Fetcher {
             target: stored.key.target.clone(),
             verb: Verb::Get,
             headers,
+            conditions: HeaderMap::new(),
             range: None,
             stored: Some(stored.clone()),
             redirects: crate::ask::Redirects::Follow,

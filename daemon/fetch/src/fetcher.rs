@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -15,7 +15,7 @@ use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest};
 use kith_model::limits::ENDED_JOBS_MAX;
 use kith_model::object::ObjectId;
-use kith_model::range::{ByteRange, GROUP_BYTES};
+use kith_model::range::{ByteRange, GROUP_BYTES, groups_of};
 use kith_model::representation::{Head, ObjectInfo, Representation};
 use kith_model::sharing;
 use kith_model::time::UnixMillis;
@@ -36,6 +36,10 @@ use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
 
 /// Touches on their way at once: a burst of small hits must not become a burst of connections to one site.
 const TOUCHES_MAX: usize = 32;
+
+/// Longest wait for something that is all here to be filed: a disk takes milliseconds, one in trouble must not hold
+/// up what the origin can answer.
+const FILING_LIMIT: Duration = Duration::from_secs(1);
 
 /// How the room behaves.
 #[derive(Clone, Debug)]
@@ -95,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) draft: Draft,
     pub(crate) body: Body,
     pub(crate) audience: Arc<Audience>,
+    /// Cancelled when the job is over and what came of it is on the shelf.
+    pub(crate) filed: CancellationToken,
 }
 
 /// What came of a question, for those who wait for it.
@@ -178,13 +184,14 @@ impl Fetcher {
         if wish.company == Company::Alone {
             return self.ask_alone(wish).await;
         }
-        // With something stored the wish is to have it confirmed: a job that began earlier cannot.
-        if wish.stored.is_none()
-            && let Some(job) = self.joinable(&wish)
-        {
+        if let Some(job) = self.joinable(&wish) {
             return self.join(&job, wish.range);
         }
         if wish.verb == Verb::Head {
+            return self.ask_alone(wish).await;
+        }
+        // A 304 to its conditions could be nobody else's.
+        if !wish.conditions.is_empty() && !self.inner.running().questions.contains_key(&wish.target) {
             return self.ask_alone(wish).await;
         }
         match self.begin(&wish) {
@@ -249,9 +256,44 @@ impl Fetcher {
         self.spawn_question(wish, None).await.unwrap_or(Err(FetchError::Stopping))
     }
 
+    /// A running job that answers the wish. With something stored the wish is to have it confirmed: a job that began
+    /// earlier cannot. What is all here already is as good as stored, so that its freshness counts.
     fn joinable(&self, wish: &Wish) -> Option<Arc<Shared>> {
         let running = self.inner.running();
-        running.jobs.get(&wish.target)?.iter().find(|job| job.suits(&wish.headers)).cloned()
+        let answers = |job: &&Arc<Shared>| {
+            let head = &job.draft.head;
+            let is_later = wish.stored.as_ref().is_none_or(|mine| mine.head.received_at < head.received_at);
+            let is_under_way = wish.stored.is_none() && !job.is_whole();
+            let is_reusable = || is_later && freshness::is_reusable(unix_now(), &wish.headers, head);
+            job.suits(&wish.headers) && (is_under_way || is_reusable())
+        };
+        running.jobs.get(&wish.target)?.iter().find(answers).cloned()
+    }
+
+    /// Waits until what is all here of a target is on the shelf, for a moment at most; says whether there was such. It
+    /// is for who may not use it without asking and needs its validators for that; others join it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn filing(&self, target: &Target, headers: &HeaderMap) -> bool {
+        let whole = {
+            let running = self.inner.running();
+            let is_doubtful = |job: &&Arc<Shared>| {
+                job.is_whole() && !freshness::is_reusable(unix_now(), headers, &job.draft.head)
+            };
+            running.jobs.get(target).and_then(|jobs| jobs.iter().find(is_doubtful)).cloned()
+        };
+        let Some(job) = whole else { return false };
+        tokio::time::timeout(FILING_LIMIT, job.filed.cancelled()).await.is_ok()
+    }
+
+    /// Asks the origin in the background whether what is served meanwhile still holds (RFC 5861 section 3), unless
+    /// somebody asks it already.
+    pub fn refresh(&self, wish: &Wish) {
+        // Nobody waits for the answer: what comes of it is on the shelf for the next one.
+        if self.joinable(wish).is_none() {
+            let _ = self.begin(wish);
+        }
     }
 
     fn join(&self, job: &Arc<Shared>, wish: Option<ByteWish>) -> Result<Fetched, FetchError> {
@@ -274,7 +316,7 @@ impl Fetcher {
         let whole = start == 0 && end == length;
         let extent = if whole { Extent::Whole } else { Extent::Part };
         let reader = Reader::arriving(job.body.clone(), start, end, counters, &job.audience, extent);
-        Ok(Arriving { head: job.draft.head.clone(), length, range, collapsed: false, reader })
+        Ok(Arriving { head: job.draft.head.clone(), length, range, collapsed: false, partial: false, reader })
     }
 
     /// Lets others join a job until it ends.
@@ -286,6 +328,7 @@ impl Fetcher {
     pub(crate) fn withdraw(&self, job: &Arc<Shared>) {
         let mut running = self.inner.running();
         let target = &job.draft.key.target;
+        job.filed.cancel();
         if let Some(jobs) = running.jobs.get_mut(target) {
             jobs.retain(|other| !Arc::ptr_eq(other, job));
             if jobs.is_empty() {
@@ -301,7 +344,10 @@ impl Fetcher {
         let (Some(length), Some(validator)) = (draft.length, draft.validator.clone()) else {
             return stream::empty().boxed();
         };
-        if length < self.inner.config.neighbour_bytes_min || !may_be_looked_up(draft, length) {
+        if draft.head.status != http::StatusCode::OK
+            || length < self.inner.config.neighbour_bytes_min
+            || !may_be_looked_up(draft, length)
+        {
             return stream::empty().boxed();
         }
         let digest = draft.ladder.digest(Algorithm::Sha256).cloned();
@@ -369,6 +415,12 @@ impl Shared {
                 .is_some_and(|(_, variant)| variant == self.draft.key.variant)
     }
 
+    /// Whether all of it is readable.
+    fn is_whole(&self) -> bool {
+        let length = self.draft.length.or(self.audience.length());
+        length.is_some_and(|length| self.body.visible_from(0) >= groups_of(length))
+    }
+
     fn view(&self) -> JobView {
         let (origin, neighbour) = self.audience.bytes_by_source();
         JobView {
@@ -406,10 +458,12 @@ pub(crate) fn shelf(error: impl std::error::Error + Send + Sync + 'static) -> Fe
     FetchError::Shelf(Box::new(error))
 }
 
-/// A head whose status is that of the whole.
+/// A head whose status and length are those of the whole.
 pub(crate) fn as_whole(head: &Head, length: Option<u64>) -> Head {
     let mut whole = head.clone();
-    whole.status = http::StatusCode::OK;
+    if whole.status == http::StatusCode::PARTIAL_CONTENT {
+        whole.status = http::StatusCode::OK;
+    }
     whole.headers.remove(http::header::CONTENT_RANGE);
     whole.headers.remove(http::header::TRANSFER_ENCODING);
     match length {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use kith_model::freshness::Reach;
 use kith_model::ladder::Strength;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
@@ -62,6 +63,8 @@ pub(crate) struct Beginning {
     pub(crate) first_span: GroupSpan,
     /// Neighbours as they are found.
     pub(crate) found: BoxStream<'static, Found>,
+    /// Who may be given what is stored.
+    pub(crate) reach: Reach,
     pub(crate) host: String,
     pub(crate) seed: u64,
 }
@@ -97,6 +100,7 @@ pub(crate) struct Job {
     alone_since: Option<Instant>,
     hold_back: HoldBack,
     // the frame
+    reach: Reach,
     counters: Arc<Counters>,
     began: Instant,
     host: String,
@@ -110,7 +114,7 @@ struct HoldBack {
 
 impl Job {
     pub(crate) fn begin(beginning: Beginning) -> Self {
-        let Beginning { writer, audience, counters, origin, first, first_span, found, host, seed } =
+        let Beginning { writer, audience, counters, origin, first, first_span, found, reach, host, seed } =
             beginning;
         let draft = writer.draft();
         let mut plan = Plan::new(draft.length.map(groups_of), writer.held(), seed);
@@ -131,6 +135,7 @@ impl Job {
             ghosts: Vec::new(),
             alone_since: None,
             hold_back: HoldBack { held: Arc::new(AtomicBool::new(held)), since: None },
+            reach,
             counters,
             began: Instant::now(),
             host,
@@ -385,7 +390,11 @@ impl Job {
         let checked = self.writer.draft().ladder.told() == Strength::Strong;
         let expected = if near.is_empty() { None } else { self.claimed };
         let first_hand = near.is_empty() || checked;
-        let standing = if first_hand { Standing::FirstHand } else { Standing::Claimed };
+        let standing = match self.reach {
+            Reach::Household => Standing::Household,
+            Reach::Anyone if first_hand => Standing::FirstHand,
+            Reach::Anyone => Standing::Claimed,
+        };
         let finish = Finish { length, expected, standing, representation: true, now: unix_now() };
         if let Err(error) = self.writer.check(finish).await {
             return self.refute(&error).await;

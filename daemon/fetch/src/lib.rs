@@ -10,6 +10,7 @@ mod asking;
 pub mod assemble;
 mod audience;
 pub mod counters;
+mod drafted;
 pub mod fetcher;
 mod job;
 pub mod journal;

@@ -17,6 +17,9 @@ pub struct Wish {
     pub verb: Verb,
     /// End-to-end request fields to pass to the origin. Conditional and range fields are not among them.
     pub headers: HeaderMap,
+    /// What the client made its request depend on: it is passed on while nothing is stored to judge it by, so that
+    /// who has the file already need not wait for it once more. A 304 to it is this client's alone.
+    pub conditions: HeaderMap,
     /// Which bytes the client waits for; the whole when absent.
     pub range: Option<ByteWish>,
     /// The stored response to revalidate, when there is one.
@@ -32,7 +35,8 @@ pub struct Wish {
 pub enum Company {
     /// Like anybody's.
     Shared,
-    /// It carries `Authorization` or `Cookie`: its answer is its own.
+    /// It carries `Authorization`, `Cookie` or a field that nobody here knows: its exchange is its own. When the answer
+    /// may be stored at all, it stays within the household.
     Alone,
 }
 
@@ -80,7 +84,7 @@ pub enum Passing {
 
 /// A response that arrives in the store while it is read.
 pub struct Arriving {
-    /// The head as that of a whole 200.
+    /// The head as that of the whole; what was meant for one asker stands in the head of the first one only.
     pub head: Head,
     /// Length of the whole, when known.
     pub length: Option<u64>,
@@ -88,6 +92,8 @@ pub struct Arriving {
     pub range: Option<ByteRange>,
     /// Whether somebody else's request to the origin was joined.
     pub collapsed: bool,
+    /// Whether an earlier fetch had left a part of it.
+    pub partial: bool,
     /// Positioned at the range.
     pub reader: Reader,
 }

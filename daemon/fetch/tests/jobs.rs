@@ -345,6 +345,7 @@ fn wish(range: Option<ByteWish>) -> Wish {
         target: target(),
         verb: Verb::Get,
         headers: HeaderMap::new(),
+        conditions: HeaderMap::new(),
         range,
         stored: None,
         redirects: Redirects::Follow,

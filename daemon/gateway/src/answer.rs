@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use kith_fetch::ask::Verb;
 use kith_fetch::fetcher::Fetcher;
 use kith_fetch::reader::Reader;
@@ -133,7 +133,7 @@ impl Answerer {
         }
         let part = resolved(demand, &headers, info.length)?;
         let response = self
-            .stored_content(headers, &id, part, info.length, demand.verb)
+            .stored_content(headers, StatusCode::OK, &id, part, info.length, demand.verb)
             .await?
             .ok_or(Refusal::NotHeld)?;
         Ok((response, Outcome::Hit))
@@ -143,6 +143,7 @@ impl Answerer {
     pub(crate) async fn stored_content(
         &self,
         headers: HeaderMap,
+        status: StatusCode,
         id: &ObjectId,
         part: Option<ByteRange>,
         length: u64,
@@ -158,7 +159,7 @@ impl Answerer {
                 self.body_of(reader, range.len()).await?
             }
         };
-        Ok(Some(respond::content(headers, part, Some(length), verb, body)))
+        Ok(Some(respond::content(headers, status, part, Some(length), verb, body)))
     }
 
     /// Small content is read at once: it goes out together with its head, and what cannot be read is told in the status.

@@ -46,6 +46,20 @@ impl Conditions {
         }
     }
 
+    /// What an origin may judge when there is nothing to judge it by here: whether the client has the newest version
+    /// already. What a client wants to be sure of before it gets anything is judged when there is an answer.
+    pub(crate) fn for_origin(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let is_sure = self.matches.is_empty() && self.unmodified_since.is_none();
+        for tags in self.none_matches.iter().filter(|_| is_sure) {
+            headers.append(IF_NONE_MATCH, tags.clone());
+        }
+        if let Some(since) = self.modified_since.as_ref().filter(|_| is_sure) {
+            headers.insert(IF_MODIFIED_SINCE, since.clone());
+        }
+        headers
+    }
+
     /// Section 13.2.2: the order of evaluation. `fields` are those of the response that would be sent.
     pub(crate) fn judge(&self, fields: &HeaderMap) -> Verdict {
         let tag = fields.get(ETAG).map(HeaderValue::as_bytes);
@@ -65,6 +79,8 @@ impl Conditions {
             return if known { Verdict::NotModified } else { Verdict::Proceed };
         }
         let limit = self.modified_since.as_ref().and_then(http_date);
+        // RFC 9111 section 4.3.2: what does not say when it changed had changed when it was sent, at the latest.
+        let modified = modified.or_else(|| fields.get(DATE).and_then(http_date));
         match (modified, limit) {
             (Some(modified), Some(limit)) if modified <= limit => Verdict::NotModified,
             _ => Verdict::Proceed,
@@ -102,20 +118,30 @@ fn strongly(a: &[u8], b: &[u8]) -> bool {
     a == b && !a.starts_with(b"W/")
 }
 
+/// Also alike are tags of which one lost its quotes on the way: some clients keep only what is inside.
 fn weakly(a: &[u8], b: &[u8]) -> bool {
-    a.strip_prefix(b"W/").unwrap_or(a) == b.strip_prefix(b"W/").unwrap_or(b)
+    fn opaque(tag: &[u8]) -> &[u8] {
+        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+        tag.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(tag)
+    }
+    opaque(a) == opaque(b)
 }
 
-/// The entity tags of a list; a comma may stand inside of one.
+/// The entity tags of a list; a comma may stand inside of one that has quotes.
 fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = list;
     std::iter::from_fn(move || {
-        let start = rest.iter().position(|byte| matches!(byte, b'"' | b'W'))?;
+        let start = rest.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t'))?;
         let tag = &rest[start..];
-        let open = tag.iter().position(|byte| *byte == b'"')?;
-        let close = open + 1 + tag[open + 1..].iter().position(|byte| *byte == b'"')?;
-        rest = &tag[close + 1..];
-        Some(&tag[..=close])
+        let open = if tag.starts_with(b"W/\"") { 2 } else { 0 };
+        let end = if tag.get(open) == Some(&b'"') {
+            open + 2 + tag[open + 1..].iter().position(|byte| *byte == b'"')?
+        } else {
+            tag.iter().position(|byte| *byte == b',').unwrap_or(tag.len())
+        };
+        let (tag, behind) = tag.split_at(end);
+        rest = behind;
+        Some(tag.trim_ascii_end())
     })
 }
 
@@ -137,12 +163,20 @@ mod tests {
     fn preconditions_are_judged_in_the_order_of_the_rfc() {
         let served = fields(&[("etag", "\"a,b\""), ("last-modified", EARLY)]);
         let weak = fields(&[("etag", "W/\"a\"")]);
+        let dated = fields(&[("date", EARLY)]);
         for (asked, served, expected) in [
             (&[][..], &served, Verdict::Proceed),
             (&[("if-none-match", "\"x\", \"a,b\"")], &served, Verdict::NotModified),
             (&[("if-none-match", "W/\"a,b\"")], &served, Verdict::NotModified),
             (&[("if-none-match", "*")], &served, Verdict::NotModified),
             (&[("if-none-match", "\"a\"")], &served, Verdict::Proceed),
+            (&[("if-none-match", "a")], &weak, Verdict::NotModified),
+            (&[("if-none-match", "x, a")], &weak, Verdict::NotModified),
+            (&[("if-none-match", "\"x, a")], &weak, Verdict::Proceed),
+            (&[("if-none-match", ", ,")], &weak, Verdict::Proceed),
+            (&[("if-match", "a")], &weak, Verdict::Failed),
+            (&[("if-modified-since", EARLY)], &dated, Verdict::NotModified),
+            (&[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")], &dated, Verdict::Proceed),
             (&[("if-none-match", "\"a\"")], &weak, Verdict::NotModified),
             (&[("if-none-match", "\"x\""), ("if-modified-since", LATE)], &served, Verdict::Proceed),
             (&[("if-modified-since", EARLY)], &served, Verdict::NotModified),

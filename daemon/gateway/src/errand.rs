@@ -3,16 +3,17 @@
 //! Owns the story of one request: what is stored, what was decided, what came of asking. Knows no socket and not how
 //! bytes come: that is the fetcher's.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, Method, Response, StatusCode};
-use kith_fetch::ask::{Answer, AskError, Verb};
+use http::{Method, Response, StatusCode};
+use kith_fetch::ask::{Answer, AskError, Redirects, Verb};
 use kith_fetch::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
-use kith_model::freshness::{self, Asked, Decision};
+use kith_model::freshness::{self, Asked, Decision, State, Trouble};
 use kith_model::key::Target;
 use kith_model::limits::TOUCH_BYTES_MIN;
 use kith_model::range::ByteRange;
-use kith_model::representation::Representation;
+use kith_model::representation::{Head, Representation};
 use kith_model::time::UnixMillis;
 use tracing::{debug, info};
 
@@ -41,32 +42,54 @@ impl<'a> Errand<'a> {
     /// # Cancel safety
     /// Dropping the future takes the wish back; fetches that others joined go on.
     pub(crate) async fn run(self) -> Answered {
-        // What the index cannot tell counts as not stored: the origin is there.
-        let stored = self.gateway.fetcher.representations(&self.target).unwrap_or_else(|error| {
-            debug!(%error, "the index could not be read");
-            std::sync::Arc::default()
-        });
-        let method = method(self.demand.verb);
-        let asked = Asked { method: &method, headers: &self.demand.headers };
-        match freshness::decide(self.now, &asked, &stored) {
-            Decision::Serve { index, stale, .. } => {
-                let served = self.serve(stored[index].clone(), CacheStatus::Hit { stale }).await?;
-                match served {
+        let mut stored = self.stored();
+        let mut decision = self.decide(&stored);
+        // What came whole a moment ago and is not on the shelf yet: with its validators the origin need not send it
+        // once more.
+        if matches!(decision, Decision::Fetch { .. } | Decision::Revalidate { .. })
+            && self.gateway.fetcher.filing(&self.target, &self.demand.headers).await
+        {
+            stored = self.stored();
+            decision = self.decide(&stored);
+        }
+        match decision {
+            Decision::Serve { index, age, state } => {
+                let over = age.saturating_sub(freshness::lifetime(&stored[index].head));
+                let status = if state == State::Fresh { CacheStatus::Hit } else { CacheStatus::Stale(over) };
+                match self.serve(stored[index].clone(), status).await? {
                     Some(response) => {
-                        self.touch(&stored[index]);
+                        self.follow_up(&stored[index], state);
                         Ok((response, Outcome::Hit))
                     }
                     None => self.fetch(None, Forwarded::UriMiss, &[]).await,
                 }
             }
-            Decision::Revalidate { index, .. } => {
-                self.fetch(Some(stored[index].clone()), Forwarded::Stale, &stored).await
+            Decision::Revalidate { index, lack } => {
+                self.fetch(Some(stored[index].clone()), lack.into(), &stored).await
             }
-            Decision::Fetch if stored.is_empty() => self.fetch(None, Forwarded::UriMiss, &stored).await,
-            Decision::Fetch => self.fetch(None, Forwarded::VaryMiss, &stored).await,
+            Decision::Fetch { lack } => self.fetch(None, lack.into(), &stored).await,
             Decision::PassThrough { .. } => self.fetch(None, Forwarded::Bypass, &stored).await,
             Decision::OnlyIfCached504 => Err(Refusal::OnlyIfCached),
         }
+    }
+
+    fn decide(&self, stored: &[Representation]) -> Decision {
+        let method = method(self.demand.verb);
+        freshness::decide(self.now, &Asked { method: &method, headers: &self.demand.headers }, stored)
+    }
+
+    fn stored(&self) -> Arc<[Representation]> {
+        // What the index cannot tell counts as not stored: the origin is there.
+        let stored = self.gateway.fetcher.representations(&self.target).unwrap_or_else(|error| {
+            debug!(%error, "the index could not be read");
+            Arc::default()
+        });
+        // Where redirects are followed, one that another client was handed is no answer.
+        let follows = self.demand.redirects == Redirects::Follow;
+        if follows && stored.iter().any(|one| one.head.status.is_redirection()) {
+            return stored.iter().filter(|one| !one.head.status.is_redirection()).cloned().collect();
+        }
+        stored
     }
 
     /// Answers with a stored representation; nothing when its object is gone or cannot be read.
@@ -76,17 +99,29 @@ impl<'a> Errand<'a> {
         status: CacheStatus,
     ) -> Result<Option<Response<Body>>, Refusal> {
         let age = freshness::age(self.now, &stored.head);
-        if let Some(response) = self.judged(&stored.head.headers, status)? {
+        if let Some(response) = self.judged(&stored.head, status)? {
             return Ok(Some(response));
         }
-        let part = resolved(&self.demand, &stored.head.headers, stored.length)?;
+        let code = stored.head.status;
+        let whole = if code == StatusCode::OK {
+            resolved(&self.demand, &stored.head.headers, stored.length)?
+        } else {
+            // RFC 9110 section 14.2: a range is one of a successful answer.
+            None
+        };
         let mut headers = respond::site_fields(stored.head.headers, self.door, status, Some(age));
         if let Ok(Some(info)) = self.gateway.fetcher.object(&stored.object) {
             respond::tell_digest(&mut headers, &info.ladder);
         }
-        let served =
-            self.gateway.stored_content(headers, &stored.object, part, stored.length, self.demand.verb).await;
-        Ok(served.unwrap_or_else(|error| {
+        let content = self.gateway.stored_content(
+            headers,
+            code,
+            &stored.object,
+            whole,
+            stored.length,
+            self.demand.verb,
+        );
+        Ok(content.await.unwrap_or_else(|error| {
             info!(host = self.target.host(), %error, "a stored object is fetched anew");
             None
         }))
@@ -100,15 +135,20 @@ impl<'a> Errand<'a> {
     ) -> Answered {
         match self.gateway.fetcher.fetch(self.wish(stored.clone(), self.demand.range)).await {
             Ok(Fetched::Renewed(renewed)) => self.confirmed(renewed, forwarded).await,
-            Ok(Fetched::Arriving(arriving)) => self.arriving(arriving, forwarded).await,
+            Ok(Fetched::Arriving(arriving)) => {
+                if let Some(stale) = self.stale_instead_of(arriving.head.status, all_stored).await? {
+                    return Ok((stale, Outcome::Stale));
+                }
+                self.arriving(arriving, forwarded).await
+            }
             Ok(Fetched::Passed(answer, why)) => {
                 if let Some(stale) = self.stale_instead_of(answer.head.status, all_stored).await? {
                     return Ok((stale, Outcome::Stale));
                 }
                 self.passed(answer, why, forwarded)
             }
-            Err(FetchError::Ask(error)) if is_offline(&error) => {
-                if let Some(stale) = self.offline(all_stored).await? {
+            Err(FetchError::Ask(error)) if is_trouble(&error) => {
+                if let Some(stale) = self.offline(all_stored, Trouble::Unreachable).await? {
                     info!(host = self.target.host(), %error, "served stale");
                     return Ok((stale, Outcome::Stale));
                 }
@@ -123,6 +163,7 @@ impl<'a> Errand<'a> {
             target: self.target.clone(),
             verb: self.demand.verb,
             headers: self.demand.headers.clone(),
+            conditions: self.demand.conditions.for_origin(),
             range,
             stored,
             redirects: self.demand.redirects,
@@ -131,7 +172,7 @@ impl<'a> Errand<'a> {
     }
 
     async fn confirmed(&self, renewed: Representation, forwarded: Forwarded) -> Answered {
-        match self.serve(renewed, CacheStatus::Confirmed).await? {
+        match self.serve(renewed, CacheStatus::Confirmed(forwarded)).await? {
             Some(response) => Ok((response, Outcome::Confirmed)),
             // It went away in between: once more, with nothing stored.
             None => match self.gateway.fetcher.fetch(self.wish(None, self.demand.range)).await {
@@ -145,9 +186,10 @@ impl<'a> Errand<'a> {
 
     async fn arriving(&self, mut arriving: Arriving, forwarded: Forwarded) -> Answered {
         let collapsed = arriving.collapsed;
-        let status = CacheStatus::Stored { forwarded, collapsed };
+        let forwarded = if arriving.partial { Forwarded::Partial } else { forwarded };
+        let status = CacheStatus::Stored { forwarded, status: arriving.head.status, collapsed };
         let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
-        if let Some(response) = self.judged(&arriving.head.headers, status)? {
+        if let Some(response) = self.judged(&arriving.head, status)? {
             return Ok((response, outcome));
         }
         if arriving.range.is_some() && !self.demand.conditions.range_applies(&arriving.head.headers) {
@@ -160,9 +202,11 @@ impl<'a> Errand<'a> {
         }
         let age = freshness::age(self.now, &arriving.head);
         let age = (age.as_secs() > 0).then_some(age);
+        let code = arriving.head.status;
         let headers = respond::site_fields(arriving.head.headers, self.door, status, age);
         let body = Body::reading(arriving.reader, &self.gateway.shares);
-        let response = respond::content(headers, arriving.range, arriving.length, self.demand.verb, body);
+        let part = arriving.range.filter(|_| code == StatusCode::OK);
+        let response = respond::content(headers, code, part, arriving.length, self.demand.verb, body);
         Ok((response, outcome))
     }
 
@@ -175,7 +219,9 @@ impl<'a> Errand<'a> {
         };
         let (door, verb) = (self.door, self.demand.verb);
         let fields = |headers| respond::site_fields(headers, door, cache_status, None);
-        if status.is_success() && self.demand.conditions.judge(&answer.head.headers) == Verdict::NotModified {
+        let is_known =
+            status.is_success() && self.demand.conditions.judge(&answer.head.headers) == Verdict::NotModified;
+        if is_known || status == StatusCode::NOT_MODIFIED {
             return Ok((respond::not_modified(fields(answer.head.headers)), Outcome::Passed));
         }
         let carried =
@@ -201,14 +247,19 @@ impl<'a> Errand<'a> {
         }
         let body = Body::passing(answer.body, wanted.start() - answer.start, Some(wanted.len()));
         let part = self.demand.range.is_some().then_some(wanted);
-        let response = respond::content(fields(answer.head.headers), part, Some(length), verb, body);
+        let fields = fields(answer.head.headers);
+        let response = respond::content(fields, StatusCode::OK, part, Some(length), verb, body);
         Ok((response, Outcome::Passed))
     }
 
-    async fn offline(&self, stored: &[Representation]) -> Result<Option<Response<Body>>, Refusal> {
+    async fn offline(
+        &self,
+        stored: &[Representation],
+        trouble: Trouble,
+    ) -> Result<Option<Response<Body>>, Refusal> {
         let method = method(self.demand.verb);
         let asked = Asked { method: &method, headers: &self.demand.headers };
-        match freshness::fallback(self.now, &asked, stored) {
+        match freshness::fallback(self.now, &asked, stored, trouble) {
             Some(index) => self.serve(stored[index].clone(), CacheStatus::Offline).await,
             None => Ok(None),
         }
@@ -220,18 +271,35 @@ impl<'a> Errand<'a> {
         status: StatusCode,
         stored: &[Representation],
     ) -> Result<Option<Response<Body>>, Refusal> {
-        let trouble = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
-        if trouble.contains(&status) { self.offline(stored).await } else { Ok(None) }
+        if status.is_server_error() {
+            self.offline(stored, Trouble::Answered(status)).await
+        } else {
+            Ok(None)
+        }
     }
 
-    fn judged(&self, fields: &HeaderMap, status: CacheStatus) -> Result<Option<Response<Body>>, Refusal> {
-        match self.demand.conditions.judge(fields) {
+    /// RFC 9110 section 13.2.1: preconditions are about successful answers.
+    fn judged(&self, head: &Head, status: CacheStatus) -> Result<Option<Response<Body>>, Refusal> {
+        if !head.status.is_success() {
+            return Ok(None);
+        }
+        match self.demand.conditions.judge(&head.headers) {
             Verdict::Proceed => Ok(None),
             Verdict::Failed => Err(Refusal::Precondition),
             Verdict::NotModified => {
-                let headers = respond::site_fields(fields.clone(), self.door, status, None);
+                let age = freshness::age(self.now, head);
+                let headers = respond::site_fields(head.headers.clone(), self.door, status, Some(age));
                 Ok(Some(respond::not_modified(headers)))
             }
+        }
+    }
+
+    /// What a hit still lets the origin know.
+    fn follow_up(&self, stored: &Representation, state: State) {
+        if state == State::Revalidating {
+            self.gateway.fetcher.refresh(&Wish { verb: Verb::Get, ..self.wish(Some(stored.clone()), None) });
+        } else {
+            self.touch(stored);
         }
     }
 
@@ -254,9 +322,9 @@ impl<'a> Errand<'a> {
     }
 }
 
-/// Whether the origin could not be reached, as opposed to having said something.
-fn is_offline(error: &AskError) -> bool {
-    matches!(error, AskError::Dns(_) | AskError::Connect(..) | AskError::Timeout(_))
+/// Whether the origin gave no answer that can be used, as opposed to us not asking it.
+fn is_trouble(error: &AskError) -> bool {
+    !matches!(error, AskError::Denied(_) | AskError::Redirects(_) | AskError::Loop)
 }
 
 fn nonsense(target: &Target, what: &'static str) -> std::sync::Arc<AskError> {

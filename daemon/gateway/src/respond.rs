@@ -13,6 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use kith_fetch::ask::Verb;
+use kith_model::freshness::Lack;
 use kith_model::ladder::{Algorithm, Digest, Ladder};
 use kith_model::object::ObjectId;
 use kith_model::range::ByteRange;
@@ -31,18 +32,19 @@ const OF_ONE_MESSAGE: [&str; 2] = ["content-digest", "content-md5"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CacheStatus {
     /// From the shelf, without asking.
-    Hit {
-        /// Past its lifetime; the client said that it takes such.
-        stale: bool,
-    },
+    Hit,
+    /// From the shelf, past its lifetime by so much: client or origin let that be.
+    Stale(Duration),
     /// From the shelf, since the origin cannot be reached.
     Offline,
     /// From the shelf; the origin confirmed it.
-    Confirmed,
+    Confirmed(Forwarded),
     /// The origin's own, by way of the shelf.
     Stored {
         /// Why the shelf was not enough.
         forwarded: Forwarded,
+        /// What the origin answered.
+        status: StatusCode,
         /// Somebody else's request was joined.
         collapsed: bool,
     },
@@ -66,6 +68,10 @@ pub(crate) enum Forwarded {
     VaryMiss,
     /// What is stored is to be confirmed first.
     Stale,
+    /// What is stored is fresh, and the request asks for more.
+    Request,
+    /// A part is stored; the rest was missing.
+    Partial,
     /// The request asked to pass by.
     Bypass,
     /// Its method is not one that a store answers.
@@ -78,8 +84,21 @@ impl Forwarded {
             Forwarded::UriMiss => "uri-miss",
             Forwarded::VaryMiss => "vary-miss",
             Forwarded::Stale => "stale",
+            Forwarded::Request => "request",
+            Forwarded::Partial => "partial",
             Forwarded::Bypass => "bypass",
             Forwarded::Method => "method",
+        }
+    }
+}
+
+impl From<Lack> for Forwarded {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Target => Forwarded::UriMiss,
+            Lack::Variant => Forwarded::VaryMiss,
+            Lack::Stale => Forwarded::Stale,
+            Lack::Request => Forwarded::Request,
         }
     }
 }
@@ -87,18 +106,20 @@ impl Forwarded {
 impl CacheStatus {
     fn value(self) -> HeaderValue {
         let text = match self {
-            CacheStatus::Hit { stale: false } => return HeaderValue::from_static("kith; hit"),
-            CacheStatus::Hit { stale: true } => return HeaderValue::from_static("kith; hit; detail=stale"),
+            CacheStatus::Hit => return HeaderValue::from_static("kith; hit"),
+            // Section 2.5: a lifetime that is over is told as less than nothing.
+            CacheStatus::Stale(over) => format!("kith; hit; ttl=-{}; detail=stale", over.as_secs()),
             CacheStatus::Offline => {
                 return HeaderValue::from_static("kith; hit; fwd=stale; detail=offline");
             }
-            CacheStatus::Confirmed => {
-                return HeaderValue::from_static("kith; hit; fwd=stale; fwd-status=304");
+            CacheStatus::Confirmed(forwarded) => {
+                format!("kith; hit; fwd={}; fwd-status=304", forwarded.as_str())
             }
             CacheStatus::Storage => return HeaderValue::from_static("kith; fwd=bypass; detail=storage"),
-            CacheStatus::Stored { forwarded, collapsed } => {
+            CacheStatus::Stored { forwarded, status, collapsed } => {
                 let collapsed = if collapsed { "; collapsed" } else { "" };
-                format!("kith; fwd={}; fwd-status=200; stored{collapsed}", forwarded.as_str())
+                let status = status.as_u16();
+                format!("kith; fwd={}; fwd-status={status}; stored{collapsed}", forwarded.as_str())
             }
             CacheStatus::Passed { forwarded, status } => {
                 format!("kith; fwd={}; fwd-status={}", forwarded.as_str(), status.as_u16())
@@ -169,15 +190,19 @@ pub(crate) fn not_modified(mut headers: HeaderMap) -> Response<Body> {
     with(StatusCode::NOT_MODIFIED, headers, Body::empty())
 }
 
-/// 200 with the whole, or 206 with a range of it.
+/// The whole with its status, or 206 with a range of it.
 pub(crate) fn content(
     mut headers: HeaderMap,
+    status: StatusCode,
     part: Option<ByteRange>,
     length: Option<u64>,
     verb: Verb,
     body: Body,
 ) -> Response<Body> {
     headers.remove(CONTENT_RANGE);
+    if status != StatusCode::OK {
+        return passed(status, headers, length, verb, body);
+    }
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let body = if verb == Verb::Head { Body::empty() } else { body };
     let (Some(part), Some(length)) = (part, length) else {
@@ -190,7 +215,7 @@ pub(crate) fn content(
     with(StatusCode::PARTIAL_CONTENT, headers, body)
 }
 
-/// An answer of the origin as it is.
+/// An answer of the origin as it is, by way of the shelf or past it.
 pub(crate) fn passed(
     status: StatusCode,
     mut headers: HeaderMap,
@@ -199,6 +224,10 @@ pub(crate) fn passed(
     body: Body,
 ) -> Response<Body> {
     tell_length(&mut headers, length);
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // RFC 9110 section 8.6.
+        headers.remove(CONTENT_LENGTH);
+    }
     let body = if verb == Verb::Head { Body::empty() } else { body };
     with(status, headers, body)
 }
@@ -236,12 +265,18 @@ mod tests {
     #[test]
     fn every_cache_status_is_the_contracts() {
         for (status, expected) in [
-            (CacheStatus::Hit { stale: false }, "kith; hit"),
+            (CacheStatus::Hit, "kith; hit"),
+            (CacheStatus::Stale(Duration::from_secs(5)), "kith; hit; ttl=-5; detail=stale"),
+            (CacheStatus::Confirmed(Forwarded::Request), "kith; hit; fwd=request; fwd-status=304"),
             (CacheStatus::Offline, "kith; hit; fwd=stale; detail=offline"),
             (CacheStatus::Storage, "kith; fwd=bypass; detail=storage"),
             (
-                CacheStatus::Stored { forwarded: Forwarded::UriMiss, collapsed: true },
-                "kith; fwd=uri-miss; fwd-status=200; stored; collapsed",
+                CacheStatus::Stored {
+                    forwarded: Forwarded::UriMiss,
+                    status: StatusCode::NOT_FOUND,
+                    collapsed: true,
+                },
+                "kith; fwd=uri-miss; fwd-status=404; stored; collapsed",
             ),
             (
                 CacheStatus::Passed { forwarded: Forwarded::Bypass, status: StatusCode::NOT_FOUND },
@@ -263,7 +298,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("content-digest", HeaderValue::from_static("sha-256=:AA==:"));
         let part = ByteRange::new(2, 5);
-        let response = content(headers, part, Some(10), Verb::Get, Body::empty());
+        let response = content(headers, StatusCode::OK, part, Some(10), Verb::Get, Body::empty());
         assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
         assert_eq!(response.headers()[CONTENT_RANGE], "bytes 2-4/10");
         assert_eq!(response.headers()[CONTENT_LENGTH], "3");

@@ -1,31 +1,36 @@
 //! Freshness: RFC 9111 for a shared cache, as decisions over fields and moments.
 //!
-//! Answers four questions: may this be stored ([`storable`]), what is to be done with a request ([`decide`],
-//! [`fallback`]), how is a stored response checked ([`conditional`], [`confirms`]) and what does a 304 change
-//! ([`renewed`]). Everything is a pure function; the clause of the RFC stands beside each rule. What a sender got
-//! wrong is read in the way that stores less and asks the origin more.
+//! Answers these questions: may this be stored, what of it and for whom ([`storable`], [`kept`]), what is to be done
+//! with a request ([`decide`], [`fallback`]), how is a stored response checked ([`conditional`], [`confirms`]), what
+//! does a confirmation change ([`renewed`]) and what does an unsafe request make doubtful ([`invalidated`]). Everything
+//! is a pure function; the clause of the RFC stands beside each rule. What a sender got wrong is read in the way that
+//! stores less and asks the origin more.
 //!
 //! Knows no clock, no store, no ranges and no conditional requests of clients: a 206 or 304 to a client is cut from
-//! what is served. `CDN-Cache-Control` (RFC 9213) is not read: it speaks to caches that act for the origin.
+//! what is served.
 
 mod age;
 mod control;
 mod invalidation;
+mod redirection;
 mod renewal;
 mod selection;
 mod storing;
+mod targeted;
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 pub use self::age::{age, lifetime};
+pub(crate) use self::control::is_partly_private;
 pub use self::control::{CacheControl, Directive};
 pub use self::invalidation::invalidated;
-pub use self::renewal::{conditional, confirms, renewed};
+pub use self::redirection::behind;
+pub use self::renewal::{conditional, confirms, described_by, is_news, outdated, renewed};
 pub use self::selection::{Selecting, accepted_encodings, selecting};
-pub use self::storing::{NotStorable, storable};
-use crate::representation::{Representation, http_date};
+pub use self::storing::{NotStorable, Reach, keepable, kept, storable};
+use crate::representation::{Head, Representation, http_date};
 use crate::time::UnixMillis;
 
 /// A request, as far as freshness looks at it.
@@ -46,18 +51,22 @@ pub enum Decision {
         index: usize,
         /// Its current age, for the `Age` field.
         age: Duration,
-        /// It is past its lifetime and the client said that it takes such.
-        stale: bool,
+        /// Whether it is within its lifetime.
+        state: State,
     },
-    /// Ask the origin whether this one still holds; the fields to ask with are [`conditional`]'s.
+    /// Ask the origin whether this one still holds; the fields to ask with are [`conditional`]'s. When the origin
+    /// cannot be reached, see [`fallback`].
     Revalidate {
         /// Which one.
         index: usize,
-        /// When the origin cannot be reached, this one may be served, marked stale.
-        may_serve_stale_on_error: bool,
+        /// What stands against serving it.
+        lack: Lack,
     },
     /// Ask the origin for the whole; what comes may be stored. When it cannot be reached, see [`fallback`].
-    Fetch,
+    Fetch {
+        /// What stands against serving from the store.
+        lack: Lack,
+    },
     /// Let the request through and store nothing.
     PassThrough {
         /// Why.
@@ -65,6 +74,30 @@ pub enum Decision {
     },
     /// The client wants nothing but what is stored, and that is not here (RFC 9111 section 5.2.1.7): answer 504.
     OnlyIfCached504,
+}
+
+/// How a stored response that is served stands to its lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Within it.
+    Fresh,
+    /// Past it; the client said that it takes such (RFC 9111 section 5.2.1.2).
+    Tolerated,
+    /// Past it; the origin lets it be served while it is asked in the background (RFC 5861 section 3).
+    Revalidating,
+}
+
+/// Why the store alone cannot answer (RFC 9211 section 2.2 has words for it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Nothing is stored for the target.
+    Target,
+    /// What is stored was selected by other fields.
+    Variant,
+    /// What is stored is past its lifetime, or has to be asked about each time.
+    Stale,
+    /// What is stored is fresh; the request asks for more than that.
+    Request,
 }
 
 /// Why a request passes by the store.
@@ -78,6 +111,15 @@ pub enum PassReason {
     NoStore,
 }
 
+/// How an origin failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It gave no answer that can be used.
+    Unreachable,
+    /// It answered with this status.
+    Answered(StatusCode),
+}
+
 /// Decides what to do with a request for a target of which `stored` is known (RFC 9111 section 4).
 pub fn decide(now: UnixMillis, asked: &Asked<'_>, stored: &[Representation]) -> Decision {
     if !matches!(*asked.method, Method::GET | Method::HEAD) {
@@ -85,11 +127,11 @@ pub fn decide(now: UnixMillis, asked: &Asked<'_>, stored: &[Representation]) -> 
     }
     let wish = CacheControl::of_request(asked.headers);
     let selected = selected(asked, stored);
-    if let Some((index, stale)) = selected.and_then(|index| {
-        let stale = reusable(now, &wish, &stored[index])?;
-        Some((index, stale))
+    if let Some((index, state)) = selected.and_then(|index| {
+        let state = reusable(now, &wish, &stored[index].head)?;
+        Some((index, state))
     }) {
-        return Decision::Serve { index, age: age(now, &stored[index].head), stale };
+        return Decision::Serve { index, age: age(now, &stored[index].head), state };
     }
     if wish.has(Directive::OnlyIfCached) {
         return Decision::OnlyIfCached504;
@@ -97,41 +139,80 @@ pub fn decide(now: UnixMillis, asked: &Asked<'_>, stored: &[Representation]) -> 
     if wish.has(Directive::NoStore) {
         return Decision::PassThrough { reason: PassReason::NoStore };
     }
+    let lack = match selected {
+        None if stored.is_empty() => Lack::Target,
+        None => Lack::Variant,
+        Some(index) if is_fresh(now, &stored[index].head) => Lack::Request,
+        Some(_) => Lack::Stale,
+    };
     let asked_about = selected.or_else(|| selection::same_bytes_elsewhere(asked.headers, stored));
-    match asked_about {
-        Some(index) if !conditional(&stored[index]).is_empty() => Decision::Revalidate {
-            index,
-            may_serve_stale_on_error: fallback(now, asked, stored) == Some(index),
-        },
-        _ => Decision::Fetch,
+    // An error is not asked about: what may be confirmed is what somebody wants to keep.
+    match asked_about.filter(|index| !is_error(stored[*index].head.status)) {
+        Some(index) if !conditional(&stored[index]).is_empty() => Decision::Revalidate { index, lack },
+        _ => Decision::Fetch { lack },
     }
 }
 
-/// Which stored representation may be served, marked stale, when the origin cannot be reached
-/// (RFC 9111 section 4.2.4).
-pub fn fallback(now: UnixMillis, asked: &Asked<'_>, stored: &[Representation]) -> Option<usize> {
+/// Which stored representation may be served, marked stale, when the origin fails (RFC 9111 sections 4.2.4 and 4.3.3,
+/// RFC 5861 section 4).
+pub fn fallback(
+    now: UnixMillis,
+    asked: &Asked<'_>,
+    stored: &[Representation],
+    trouble: Trouble,
+) -> Option<usize> {
     let wish = CacheControl::of_request(asked.headers);
     // Section 5.2.1.4: without a successful validation this client wants nothing stored.
     if wish.has(Directive::NoCache) {
         return None;
     }
-    selected(asked, stored).filter(|index| may_serve_stale(now, &stored[*index]))
+    selected(asked, stored).filter(|index| helps_out(now, &wish, &stored[*index].head, trouble))
 }
 
-/// Whether a stored response may be served though the origin cannot be asked about it (RFC 9111 section 4.2.4:
-/// disconnected, and no directive forbids it).
-pub fn may_serve_stale(now: UnixMillis, representation: &Representation) -> bool {
-    let control = CacheControl::of_response(&representation.head.headers);
-    if control.has(Directive::NoCache) {
+/// Whether a stored response may be served to anybody while the origin cannot be reached.
+pub fn may_serve_stale(now: UnixMillis, head: &Head) -> bool {
+    helps_out(now, &CacheControl::default(), head, Trouble::Unreachable)
+}
+
+/// Whether a stored response may be served though the origin cannot be asked about it.
+fn helps_out(now: UnixMillis, wish: &CacheControl, head: &Head, trouble: Trouble) -> bool {
+    let control = CacheControl::of_response(&head.headers);
+    // An error of yesterday says nothing about today.
+    if control.has(Directive::NoCache) || is_error(head.status) {
         return false;
     }
-    let (age, lifetime) = (age(now, &representation.head), lifetime(&representation.head));
-    if lifetime > age {
+    let stale_for = age(now, head).saturating_sub(lifetime(head));
+    let within = |window: Option<Duration>| window.is_some_and(|window| stale_for <= window);
+    let told = within(control.stale_if_error) || within(wish.stale_if_error);
+    if is_fresh(now, head) {
         return true;
     }
-    // RFC 5861 section 4: the origin says for how long.
-    !control.forbids_stale()
-        && control.stale_if_error.is_none_or(|window| age.saturating_sub(lifetime) <= window)
+    if control.forbids_stale() {
+        return false;
+    }
+    match trouble {
+        // RFC 5861 section 4 counts it as an error; RFC 9111 does not.
+        Trouble::Answered(StatusCode::INTERNAL_SERVER_ERROR) => told,
+        Trouble::Answered(
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT,
+        )
+        | Trouble::Unreachable => told || control.stale_if_error.is_none(),
+        Trouble::Answered(_) => false,
+    }
+}
+
+/// Whether a response that is still on its way may be given to this request too as if it were stored already.
+pub fn is_reusable(now: UnixMillis, request: &HeaderMap, head: &Head) -> bool {
+    reusable(now, &CacheControl::of_request(request), head) == Some(State::Fresh)
+}
+
+/// Section 4.2. What has to be asked about each time is never fresh.
+fn is_fresh(now: UnixMillis, head: &Head) -> bool {
+    lifetime(head) > age(now, head) && !CacheControl::of_response(&head.headers).has(Directive::NoCache)
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// The stored response whose selecting fields are those of the request; the newest of several
@@ -147,9 +228,8 @@ fn dated(representation: &Representation) -> UnixMillis {
     head.headers.get(http::header::DATE).and_then(http_date).unwrap_or(head.received_at)
 }
 
-/// Whether the response may be reused without asking: nothing when not, else whether it is stale.
-fn reusable(now: UnixMillis, wish: &CacheControl, representation: &Representation) -> Option<bool> {
-    let head = &representation.head;
+/// Whether the response may be reused without asking first: nothing when not, else how it stands to its lifetime.
+fn reusable(now: UnixMillis, wish: &CacheControl, head: &Head) -> Option<State> {
     let control = CacheControl::of_response(&head.headers);
     // Sections 5.2.1.4 and 5.2.2.4.
     if wish.has(Directive::NoCache) || control.has(Directive::NoCache) {
@@ -160,8 +240,8 @@ fn reusable(now: UnixMillis, wish: &CacheControl, representation: &Representatio
     let fresh = lifetime > age;
     // RFC 8246 section 2: a plain reload (max-age=0) of something immutable and fresh asks nobody.
     let fixed = fresh && control.has(Directive::Immutable);
-    // Section 5.2.1.1.
-    if !fixed && wish.max_age.is_some_and(|limit| age > limit) {
+    // Section 5.2.1.1. An age of nothing is known to the second only.
+    if !fixed && wish.max_age.is_some_and(|limit| age > limit || limit.is_zero()) {
         return None;
     }
     // Section 5.2.1.3.
@@ -169,11 +249,19 @@ fn reusable(now: UnixMillis, wish: &CacheControl, representation: &Representatio
         return None;
     }
     if fresh {
-        return Some(false);
+        return Some(State::Fresh);
     }
-    // Sections 5.2.1.2 and 4.2.4: a client's patience does not lift the origin's prohibition.
-    let allowed = wish.max_stale?;
-    (!control.forbids_stale() && age.saturating_sub(lifetime) <= allowed).then_some(true)
+    // Section 4.2.4: neither a client's patience nor the origin's lifts a prohibition.
+    if control.forbids_stale() || is_error(head.status) {
+        return None;
+    }
+    let within =
+        |window: Option<Duration>| window.is_some_and(|window| age.saturating_sub(lifetime) <= window);
+    if within(control.stale_while_revalidate) {
+        return Some(State::Revalidating);
+    }
+    // Section 5.2.1.2.
+    within(wish.max_stale).then_some(State::Tolerated)
 }
 
 #[cfg(test)]

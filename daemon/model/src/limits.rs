@@ -124,6 +124,14 @@ pub const CACHE_CONTROL_DIRECTIVES_MAX: usize = 64;
 /// leaves the cap to us): a day keeps a guess from hiding a change for long.
 pub const HEURISTIC_LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Longest that an error of an origin is repeated from the store, whatever the origin says: an outage that is over
+/// must not go on in the house for minutes (and a mistaken answer with a long lifetime not for a day).
+pub const ERROR_LIFETIME_MAX: Duration = Duration::from_secs(30);
+
+/// Largest body in bytes of an answer that is no success and is stored: error pages are small, and what is larger is
+/// not worth the shelf. (An answer that does not tell its length is bounded as all objects are.)
+pub const ERROR_BYTES_MAX: u64 = 64 * 1024;
+
 /// Request fields that may select a representation. Responses that vary by more are as good as never reused.
 pub const SELECTING_FIELDS_MAX: usize = 8;
 

@@ -100,6 +100,9 @@ pub enum Standing {
     /// Some bytes came under a paired box's claim and nothing else proves the whole: good for our own clients,
     /// never claimed to others.
     Claimed,
+    /// Credentials had to do with it, or the origin let only us keep it: good for our own clients, never named to
+    /// others.
+    Household,
 }
 
 /// A stored response: which object a key stands for, and the head to serve with it.

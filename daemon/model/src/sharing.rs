@@ -9,9 +9,9 @@ mod secret;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::header::{CONTENT_TYPE, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::freshness::{CacheControl, Directive};
+use crate::freshness::{CacheControl, Directive, is_partly_private};
 use crate::key::{Scheme, Target};
 use crate::ladder::{Ladder, Strength};
 use crate::limits::{NEIGHBOUR_OBJECT_BYTES_MIN, WORLD_OBJECT_BYTES_MIN};
@@ -82,6 +82,12 @@ pub enum Reason {
     /// The request had a cookie or authorization.
     #[error("it came with a cookie or authorization")]
     Credentials,
+    /// It came with a cookie or authorization, or part of it was meant for one person.
+    #[error("it is for this household only")]
+    Household,
+    /// It is no success: what an origin says in trouble is nobody's file.
+    #[error("it is not the answer to a successful request")]
+    Status,
     /// We know it by a neighbour's claim only.
     #[error("this box cannot vouch for it")]
     NotFirstHand,
@@ -136,8 +142,8 @@ pub fn may_share(subject: &Subject<'_>, audience: Audience) -> Result<(), Reason
     Ok(())
 }
 
-/// The same for what is stored: a withdrawn representation no longer is, and one that came with credentials never was
-/// ([`crate::freshness::storable`]).
+/// The same for what is stored: a withdrawn representation no longer is, and one that came with credentials stands as
+/// the household's ([`crate::freshness::Reach`]).
 pub fn may_leave(
     representation: &Representation,
     object: &ObjectInfo,
@@ -151,8 +157,15 @@ pub fn may_leave(
         ladder: &object.ladder,
         publisher: Publisher::Silent,
     };
-    if audience >= Audience::Mine && representation.standing != Standing::FirstHand {
-        return Err(Reason::NotFirstHand);
+    if audience >= Audience::Mine {
+        match representation.standing {
+            Standing::FirstHand => {}
+            Standing::Claimed => return Err(Reason::NotFirstHand),
+            Standing::Household => return Err(Reason::Household),
+        }
+        if representation.head.status != StatusCode::OK {
+            return Err(Reason::Status);
+        }
     }
     may_share(&subject, audience)
 }
@@ -173,6 +186,12 @@ fn household(subject: &Subject<'_>) -> Result<(), Reason> {
 fn mine(subject: &Subject<'_>) -> Result<(), Reason> {
     if subject.publisher == Publisher::Withdrew {
         return Err(Reason::Withdrawn);
+    }
+    // What a targeted field (RFC 9213) allows it allows to us, not to those we would hand it on to.
+    let control = CacheControl::plain(subject.response);
+    let no_store = control.has(Directive::NoStore) && !control.has(Directive::MustUnderstand);
+    if no_store || control.has(Directive::Private) || is_partly_private(subject.response) {
+        return Err(Reason::Forbidden);
     }
     if subject.credentials == Credentials::Some {
         return Err(Reason::Credentials);

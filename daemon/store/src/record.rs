@@ -295,6 +295,7 @@ impl<'a> RepresentationWire<'a> {
         let standing = match representation.standing {
             Standing::FirstHand => 0,
             Standing::Claimed => 1,
+            Standing::Household => 2,
         };
         let Representation { key, selecting, head, .. } = representation;
         Self { answer: AnswerWire::of(key, selecting, head), standing }
@@ -304,6 +305,7 @@ impl<'a> RepresentationWire<'a> {
         let standing = match self.standing {
             0 => Standing::FirstHand,
             1 => Standing::Claimed,
+            2 => Standing::Household,
             _ => return None,
         };
         Some(Representation {

@@ -2,14 +2,16 @@
 //!
 //! Repeated fields count as one list; quoted arguments may hold commas; a semicolon separates like a comma, so that
 //! no prohibition hides behind one. A number that is none is the most cautious number. Of two values of one
-//! directive the more cautious counts (section 4.2.1).
+//! directive the more cautious counts (section 4.2.1). A `CDN-Cache-Control` that can be read takes the field's place
+//! (RFC 9213 section 2.2).
 
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName};
 
+use super::targeted::{self, Value};
 use crate::limits::{CACHE_CONTROL_BYTES_MAX, CACHE_CONTROL_DIRECTIVES_MAX};
 
 /// The largest number of seconds that is told apart (RFC 9111 section 1.2.2).
@@ -20,9 +22,9 @@ pub(super) const DELTA_MAX: Duration = Duration::from_secs(1 << 31);
 pub enum Directive {
     /// Sections 5.2.1.5 and 5.2.2.5.
     NoStore,
-    /// Sections 5.2.1.4 and 5.2.2.4. The form that names fields counts for the whole response, as the section allows.
+    /// Sections 5.2.1.4 and 5.2.2.4. The form that names fields is [`named_fields`]'s.
     NoCache,
-    /// Section 5.2.2.7. The form that names fields counts for the whole response, as the section allows.
+    /// Section 5.2.2.7. The form that names fields is [`named_fields`]'s.
     Private,
     /// Section 5.2.2.9.
     Public,
@@ -67,12 +69,16 @@ pub struct CacheControl {
     pub max_stale: Option<Duration>,
     /// RFC 5861 section 4.
     pub stale_if_error: Option<Duration>,
+    /// RFC 5861 section 3.
+    pub stale_while_revalidate: Option<Duration>,
+    /// A targeted field said all this: `Expires` does not count then (RFC 9213 section 2.2).
+    pub targeted: bool,
 }
 
 impl CacheControl {
     /// Of a request. `Pragma: no-cache` counts when there is no `Cache-Control` (section 5.4).
     pub fn of_request(headers: &HeaderMap) -> Self {
-        let mut control = Self::of_response(headers);
+        let mut control = Self::plain(headers);
         let pragma = || headers.get_all(PRAGMA).iter().any(|value| contains(value.as_bytes(), b"no-cache"));
         if !headers.contains_key(CACHE_CONTROL) && pragma() {
             control.set(Directive::NoCache);
@@ -80,20 +86,49 @@ impl CacheControl {
         control
     }
 
-    /// Of a response.
+    /// Of a response: of its targeted field when that can be read, else of `Cache-Control`.
     pub fn of_response(headers: &HeaderMap) -> Self {
-        let values = || headers.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
-        if values().map(<[u8]>::len).sum::<usize>() > CACHE_CONTROL_BYTES_MAX {
-            return Self::forbidding();
-        }
+        targeted::members(headers).map_or_else(|| Self::plain(headers), |members| Self::of_members(&members))
+    }
+
+    /// Of the field `Cache-Control` alone: what is said to every cache.
+    pub fn plain(headers: &HeaderMap) -> Self {
+        let Some(directives) = directives(headers) else { return Self::forbidding() };
         let mut control = Self::default();
-        for (count, directive) in values().flat_map(Directives).enumerate() {
-            if count == CACHE_CONTROL_DIRECTIVES_MAX {
-                return Self::forbidding();
-            }
+        for directive in directives {
             control.take(directive);
         }
         control
+    }
+
+    /// A number of another type is as if it were not there; a prohibition counts whatever is said with it.
+    fn of_members(members: &[(String, Value)]) -> Self {
+        let mut control = Self { targeted: true, ..Self::default() };
+        for (name, value) in members {
+            if let Value::Integer(seconds) = value
+                && let Some(slot) = control.span(name)
+            {
+                let seconds = Duration::from_secs(u64::try_from(*seconds).unwrap_or(0));
+                *slot = Some(seconds.min(DELTA_MAX));
+            }
+            if let Some((flag, _)) = NAMES.iter().find(|(_, known)| known == name)
+                && *value != Value::No
+            {
+                control.set(*flag);
+            }
+        }
+        control
+    }
+
+    /// Where the seconds of a directive of responses are kept.
+    fn span(&mut self, name: &str) -> Option<&mut Option<Duration>> {
+        match name {
+            "max-age" => Some(&mut self.max_age),
+            "s-maxage" => Some(&mut self.s_maxage),
+            "stale-if-error" => Some(&mut self.stale_if_error),
+            "stale-while-revalidate" => Some(&mut self.stale_while_revalidate),
+            _ => None,
+        }
     }
 
     /// Whether the directive is there.
@@ -123,29 +158,67 @@ impl CacheControl {
     }
 
     fn take(&mut self, directive: &[u8]) {
+        if names_fields(directive).is_some() {
+            return;
+        }
         let (name, argument) = split(directive);
         if let Some((flag, _)) = NAMES.iter().find(|(_, known)| name.eq_ignore_ascii_case(known.as_bytes())) {
             self.set(*flag);
             return;
         }
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let at_most = |slot: &mut Option<Duration>, value: Duration| {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        if let Some(slot) = self.span(&name) {
+            let value = argument.seconds().unwrap_or(Duration::ZERO);
             *slot = Some(slot.map_or(value, |known| known.min(value)));
-        };
-        if is("max-age") {
-            at_most(&mut self.max_age, argument.seconds().unwrap_or(Duration::ZERO));
-        } else if is("s-maxage") {
-            at_most(&mut self.s_maxage, argument.seconds().unwrap_or(Duration::ZERO));
-        } else if is("stale-if-error") {
-            at_most(&mut self.stale_if_error, argument.seconds().unwrap_or(Duration::ZERO));
-        } else if is("max-stale") {
+        } else if name == "max-stale" {
             let any = matches!(argument, Argument::Absent).then_some(DELTA_MAX);
-            at_most(&mut self.max_stale, any.or(argument.seconds()).unwrap_or(Duration::ZERO));
-        } else if is("min-fresh") {
+            let value = any.or(argument.seconds()).unwrap_or(Duration::ZERO);
+            self.max_stale = Some(self.max_stale.map_or(value, |known| known.min(value)));
+        } else if name == "min-fresh" {
             let value = argument.seconds().unwrap_or(DELTA_MAX);
             self.min_fresh = Some(self.min_fresh.map_or(value, |known| known.max(value)));
         }
     }
+}
+
+/// The fields that `private="..."` and `no-cache="..."` name (sections 5.2.2.4 and 5.2.2.7): what is said of them is
+/// not said of the rest of the response.
+pub(super) fn named_fields(headers: &HeaderMap) -> Vec<HeaderName> {
+    directives(headers).into_iter().flatten().filter_map(names_fields).flatten().collect()
+}
+
+/// Whether a part of the response is for one person only.
+pub(crate) fn is_partly_private(headers: &HeaderMap) -> bool {
+    let is_private =
+        |directive: &[u8]| directive.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"private"));
+    directives(headers)
+        .into_iter()
+        .flatten()
+        .any(|directive| is_private(directive) && names_fields(directive).is_some())
+}
+
+/// The directives of `Cache-Control`; nothing when they go on for ever.
+fn directives(headers: &HeaderMap) -> Option<Vec<&[u8]>> {
+    let values = || headers.get_all(CACHE_CONTROL).iter().map(http::HeaderValue::as_bytes);
+    if values().map(<[u8]>::len).sum::<usize>() > CACHE_CONTROL_BYTES_MAX {
+        return None;
+    }
+    let directives: Vec<_> = values().flat_map(Directives).take(CACHE_CONTROL_DIRECTIVES_MAX + 1).collect();
+    (directives.len() <= CACHE_CONTROL_DIRECTIVES_MAX).then_some(directives)
+}
+
+/// The fields that a directive is about; nothing when it is about the whole, or names what is no field: then the
+/// whole is meant, to be on the safe side.
+fn names_fields(directive: &[u8]) -> Option<Vec<HeaderName>> {
+    let equals = directive.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (&directive[..equals], &directive[equals + 1..]);
+    if !name.eq_ignore_ascii_case(b"private") && !name.eq_ignore_ascii_case(b"no-cache") {
+        return None;
+    }
+    let list = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""))?;
+    let names = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
+    let names: Vec<_> = names.map(HeaderName::from_bytes).collect::<Result<_, _>>().ok()?;
+    (!names.is_empty()).then_some(names)
 }
 
 impl fmt::Display for CacheControl {
@@ -157,6 +230,7 @@ impl fmt::Display for CacheControl {
             ("min-fresh", self.min_fresh),
             ("max-stale", self.max_stale),
             ("stale-if-error", self.stale_if_error),
+            ("stale-while-revalidate", self.stale_while_revalidate),
         ];
         let numbers =
             numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?.as_secs())));

@@ -1,12 +1,12 @@
 //! `Vary`: which request fields select a representation (RFC 9111 section 4.1, RFC 9110 section 12.5.5).
 //!
 //! Values are compared after a normalisation that changes no meaning: lines are joined, space is trimmed, and
-//! `Accept-Encoding` becomes the sorted set of codings that are taken at all. That is sound because a response is
+//! `Accept-Encoding` becomes the sorted set of codings that are taken at all, `Accept-Language` loses its spaces and its case. That is sound because a response is
 //! stored only when its own coding is in that set (see [`super::storable`]).
 
 use std::collections::BTreeSet;
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, VARY};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use crate::key::Variant;
@@ -73,10 +73,21 @@ fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
         return Some(codings.join(",").into_bytes()).filter(|value| value.len() <= SELECTING_VALUE_BYTES_MAX);
     }
     let lines: Vec<_> = request.get_all(name).iter().map(|line| line.as_bytes().trim_ascii()).collect();
+    if *name == ACCEPT_LANGUAGE {
+        let value = tidy_list(&lines.join(&b","[..]));
+        let value = if lines.is_empty() { Vec::new() } else { [b"=".as_slice(), &value].concat() };
+        return Some(value).filter(|value| value.len() <= SELECTING_VALUE_BYTES_MAX);
+    }
     // A field that is there and empty is not one that is missing.
     let value =
         if lines.is_empty() { Vec::new() } else { [b"=".as_slice(), &lines.join(&b", "[..])].concat() };
     (value.len() <= SELECTING_VALUE_BYTES_MAX).then_some(value)
+}
+
+/// A list whose words have no case (RFC 9110 section 12.5.4) and whose spaces mean nothing. The order stays: among
+/// equals it is the asker's preference to many servers.
+fn tidy_list(list: &[u8]) -> Vec<u8> {
+    list.iter().filter(|byte| !matches!(byte, b' ' | b'\t')).map(u8::to_ascii_lowercase).collect()
 }
 
 /// The content codings that a request takes, in lower case (RFC 9110 section 12.5.3). `identity` is among them

@@ -52,14 +52,16 @@ fn stored(request: &str, response: &str) -> Representation {
     Representation { key, selecting, head, object, length: 1, standing: Standing::FirstHand }
 }
 
-/// The decision in a word.
-fn word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Serve { stale: false, .. } => "fresh",
-        Decision::Serve { stale: true, .. } => "stale",
-        Decision::Revalidate { may_serve_stale_on_error: true, .. } => "ask",
-        Decision::Revalidate { may_serve_stale_on_error: false, .. } => "ask or fail",
-        Decision::Fetch => "fetch",
+/// The decision in a word; "ask" when the stored one helps out while the origin cannot be reached.
+fn word(seconds: u64, asked: &Asked<'_>, stored: &[Representation]) -> &'static str {
+    let helps_out = fallback(at(seconds), asked, stored, Trouble::Unreachable).is_some();
+    match decide(at(seconds), asked, stored) {
+        Decision::Serve { state: State::Fresh, .. } => "fresh",
+        Decision::Serve { state: State::Tolerated, .. } => "stale",
+        Decision::Serve { state: State::Revalidating, .. } => "stale while asking",
+        Decision::Revalidate { .. } if helps_out => "ask",
+        Decision::Revalidate { .. } => "ask or fail",
+        Decision::Fetch { .. } => "fetch",
         Decision::PassThrough { .. } => "pass",
         Decision::OnlyIfCached504 => "504",
     }
@@ -68,8 +70,7 @@ fn word(decision: Decision) -> &'static str {
 fn check(response: &str, request: &str, seconds: u64, expected: &str) {
     let stored = [stored("", response)];
     let asked = Asked { method: &Method::GET, headers: &fields(request) };
-    let decision = decide(at(seconds), &asked, &stored);
-    assert_eq!(word(decision), expected, "{response} <- {request} after {seconds} s");
+    assert_eq!(word(seconds, &asked, &stored), expected, "{response} <- {request} after {seconds} s");
 }
 
 #[test]
@@ -125,13 +126,37 @@ fn one_stored_response_and_a_later_request() {
         (format!("{TAG} | cache-control: max-age=60"), "", 59, "fresh"),
         // what the origin forbids, sections 4.2.4 and 5.2.2
         (dated("cache-control: no-cache, max-age=60"), "", 0, "ask or fail"),
-        (dated("cache-control: no-cache=\"set-cookie\", max-age=60"), "", 0, "ask or fail"),
+        (dated("cache-control: no-cache=\"set-cookie\", max-age=60"), "", 0, "fresh"),
+        (dated("cache-control: no-cache=set-cookie, max-age=60"), "", 0, "ask or fail"),
+        (dated("cache-control: no-cache=\"\", max-age=60"), "", 0, "ask or fail"),
+        (dated("cache-control: no-cache=\"a b\", max-age=60"), "", 0, "ask or fail"),
+        (dated("cache-control: no-cache=\"a\", no-cache, max-age=60"), "", 0, "ask or fail"),
         (dated("cache-control: max-age=60, must-revalidate"), "", 59, "fresh"),
         (dated("cache-control: max-age=60, must-revalidate"), "", 60, "ask or fail"),
         (dated("cache-control: max-age=60, proxy-revalidate"), "", 60, "ask or fail"),
         (dated("cache-control: max-age=60, stale-if-error=30"), "", 89, "ask"),
         (dated("cache-control: max-age=60, stale-if-error=30"), "", 91, "ask or fail"),
-        (dated("cache-control: max-age=60, stale-while-revalidate=30, unknown=\"a, b\""), "", 60, "ask"),
+        (dated("cache-control: max-age=60, unknown=\"a, b\""), "", 60, "ask"),
+        (dated("cache-control: max-age=60, stale-while-revalidate=30"), "", 60, "stale while asking"),
+        (dated("cache-control: max-age=60, stale-while-revalidate=30"), "", 90, "stale while asking"),
+        (dated("cache-control: max-age=60, stale-while-revalidate=30"), "", 91, "ask"),
+        (dated("cache-control: max-age=60, stale-while-revalidate=x"), "", 61, "ask"),
+        (
+            dated("cache-control: max-age=60, stale-while-revalidate=30, must-revalidate"),
+            "",
+            61,
+            "ask or fail",
+        ),
+        (dated("cache-control: s-maxage=60, stale-while-revalidate=30"), "", 61, "ask or fail"),
+        // targeted, RFC 9213 section 2.2
+        (dated("cache-control: max-age=0 | cdn-cache-control: max-age=60"), "", 59, "fresh"),
+        (dated("cache-control: max-age=60 | cdn-cache-control: max-age=0"), "", 0, "ask"),
+        (dated("cache-control: max-age=60 | cdn-cache-control: Max-Age=0"), "", 0, "fresh"),
+        (dated("cache-control: max-age=60 | cdn-cache-control: max-age =0"), "", 0, "fresh"),
+        (dated("cache-control: max-age=60 | cdn-cache-control:"), "", 0, "fresh"),
+        (dated("cache-control: max-age=60 | cdn-cache-control: max-age=x"), "", 0, "ask"),
+        (dated("expires: Sun, 06 Nov 1994 08:50:37 GMT | cdn-cache-control: public"), "", 0, "ask"),
+        (dated("cache-control: no-cache | cdn-cache-control: max-age=60, no-cache=?0"), "", 0, "fresh"),
         (format!("{DATE} | cache-control: max-age=60"), "", 60, "fetch"),
     ] {
         check(&response, request, seconds, expected);
@@ -146,7 +171,7 @@ fn one_stored_response_and_what_the_client_wishes() {
         (dated("cache-control: max-age=60"), "cache-control: no-cache", 0, "ask or fail"),
         (dated("cache-control: max-age=60"), "pragma: no-cache", 0, "ask or fail"),
         (dated("cache-control: max-age=60"), "pragma: no-cache | cache-control: max-age=5", 0, "fresh"),
-        (dated("cache-control: max-age=60"), "cache-control: max-age=0", 0, "fresh"),
+        (dated("cache-control: max-age=60"), "cache-control: max-age=0", 0, "ask"),
         (dated("cache-control: max-age=60"), "cache-control: max-age=0", 1, "ask"),
         (dated("cache-control: max-age=60"), "cache-control: max-age=x", 1, "ask"),
         (dated("cache-control: max-age=60"), "cache-control: max-age=30", 30, "fresh"),
@@ -204,8 +229,8 @@ fn nothing_stored() {
         (Method::POST, "", "pass"),
         (Method::OPTIONS, "cache-control: only-if-cached", "pass"),
     ] {
-        let decision = decide(at(0), &Asked { method: &method, headers: &fields(request) }, &[]);
-        assert_eq!(word(decision), expected, "{method} {request}");
+        let asked = Asked { method: &method, headers: &fields(request) };
+        assert_eq!(word(0, &asked, &[]), expected, "{method} {request}");
     }
 }
 
@@ -213,35 +238,51 @@ fn nothing_stored() {
 fn what_may_be_stored() {
     use NotStorable as No;
     let good = format!("{DATE} | {TAG} | ");
+    let (ours, all) = (Ok(Reach::Household), Ok(Reach::Anyone));
     for (request, response, expected) in [
-        ("", "cache-control: max-age=60", Ok(())),
-        ("", "", Ok(())),
-        ("", "content-encoding: identity", Ok(())),
-        ("", "cache-control: no-cache", Ok(())),
+        ("", "cache-control: max-age=60", all),
+        ("", "", all),
+        ("", "content-encoding: identity", all),
+        ("", "cache-control: no-cache", all),
         ("", "cache-control: No-Store", Err(No::NoStore)),
         ("", "cache-control: max-age=60 | cache-control: no-store", Err(No::NoStore)),
         ("", "cache-control: max-age=60; no-store", Err(No::NoStore)),
         ("", "cache-control: no-store=1", Err(No::NoStore)),
-        ("", "cache-control: no-store, must-understand, max-age=60", Ok(())),
-        ("", "cache-control: x=\"no-store\"", Ok(())),
+        ("", "cache-control: no-store, must-understand, max-age=60", all),
+        ("", "cache-control: x=\"no-store\"", all),
         ("", "cache-control: private", Err(No::Private)),
-        ("", "cache-control: private=\"x-name\", public", Err(No::Private)),
+        ("", "cache-control: private=x-name, public", Err(No::Private)),
+        ("", "cache-control: private=\"x-name\", public", ours),
+        ("", "cache-control: private | cdn-cache-control: max-age=60", ours),
+        ("", "cache-control: max-age=60 | cdn-cache-control: private", Err(No::Private)),
+        ("", "cache-control: max-age=60 | cdn-cache-control: no-store=5", Err(No::NoStore)),
+        ("", "cache-control: max-age=60 | cdn-cache-control: No-Store", all),
         ("", "set-cookie: a=b", Err(No::SetCookie)),
-        ("", "set-cookie: a=b | cache-control: public, max-age=60", Err(No::SetCookie)),
+        ("", "set-cookie: a=b | cache-control: max-age=60", Err(No::SetCookie)),
+        ("", "set-cookie: a=b | cache-control: public, max-age=60", ours),
+        ("", "set-cookie: a=b | cache-control: s-maxage=60", ours),
+        ("", "set-cookie: a=b | cache-control: max-age=60, no-cache=\"Set-Cookie\"", ours),
         ("", "vary: *", Err(No::VaryAny)),
         ("", "vary: accept-encoding, *", Err(No::VaryAny)),
         ("", "vary: not a name", Err(No::VaryAny)),
         ("", "vary: a, b, c, d, e, f, g, h, i", Err(No::VaryAny)),
-        ("", "vary: cookie", Ok(())),
-        ("cookie: a=b", "cache-control: max-age=60", Err(No::Cookie)),
-        ("cookie: a=b", "cache-control: public, max-age=60", Err(No::Cookie)),
+        ("", "vary: cookie", all),
+        ("cookie: a=b", "", Err(No::Cookie)),
+        ("cookie: a=b", MODIFIED, Err(No::Cookie)),
+        ("cookie: a=b", "cache-control: max-age=0", Err(No::Cookie)),
+        ("cookie: a=b", "cache-control: max-age=60", ours),
+        ("cookie: a=b", "cache-control: public", ours),
+        ("cookie: a=b", "cache-control: public, max-age=60 | vary: cookie", Err(No::Cookie)),
+        ("cookie: a=b", "cache-control: max-age=60 | set-cookie: a=b", Err(No::SetCookie)),
         ("authorization: Basic eA==", "cache-control: max-age=60", Err(No::Authorization)),
-        ("authorization: Basic eA==", "cache-control: max-age=60, must-revalidate", Err(No::Authorization)),
-        ("authorization: Basic eA==", "cache-control: public, s-maxage=60", Err(No::Authorization)),
+        ("authorization: Basic eA==", "cache-control: max-age=60, must-revalidate", ours),
+        ("authorization: Basic eA==", "cache-control: public", ours),
+        ("authorization: Basic eA==", "cache-control: s-maxage=60", ours),
+        ("authorization: Basic eA==", "cache-control: public | vary: authorization", Err(No::Authorization)),
         ("cache-control: no-store", "cache-control: max-age=60", Err(No::RequestNoStore)),
-        ("accept-encoding: gzip", "content-encoding: gzip | vary: accept-encoding", Ok(())),
-        ("accept-encoding: gzip", "content-encoding: x-gzip | vary: accept-encoding", Ok(())),
-        ("accept-encoding: *", "content-encoding: br | vary: accept-encoding", Ok(())),
+        ("accept-encoding: gzip", "content-encoding: gzip | vary: accept-encoding", all),
+        ("accept-encoding: gzip", "content-encoding: x-gzip | vary: accept-encoding", all),
+        ("accept-encoding: *", "content-encoding: br | vary: accept-encoding", all),
         ("", "content-encoding: gzip | vary: accept-encoding", Err(No::Encoding)),
         ("accept-encoding: gzip;q=0", "content-encoding: gzip", Err(No::Encoding)),
     ] {
@@ -255,9 +296,9 @@ fn what_may_be_stored() {
         ("expires: 0", Err(No::NotReusable)),
         ("etag: not quoted", Err(No::NotReusable)),
         ("etag: \"a\" | etag: \"b\"", Err(No::NotReusable)),
-        ("cache-control: max-age=60", Ok(())),
-        ("etag: W/\"a\"", Ok(())),
-        (MODIFIED, Ok(())),
+        ("cache-control: max-age=60", all),
+        ("etag: W/\"a\"", all),
+        (MODIFIED, all),
     ] {
         assert_eq!(
             storable(&HeaderMap::new(), &head(&format!("{DATE} | {response}"))),
@@ -265,11 +306,59 @@ fn what_may_be_stored() {
             "{response}"
         );
     }
-    for (status, expected) in
-        [(206, Ok(())), (203, Err(No::Status)), (301, Err(No::Status)), (404, Err(No::Status))]
-    {
-        let head = Head { status: StatusCode::from_u16(status).expect("valid"), ..head(&good) };
-        assert_eq!(storable(&HeaderMap::new(), &head), expected, "{status}");
+    for (status, response, expected) in [
+        (206, "", all),
+        (203, "", all),
+        (204, "cache-control: max-age=60", all),
+        (299, "cache-control: max-age=60", all),
+        (301, "cache-control: max-age=60", all),
+        (302, "cache-control: max-age=60", all),
+        (302, "", Err(No::NotReusable)),
+        (404, "cache-control: max-age=60", all),
+        (404, "", Err(No::NotReusable)),
+        (404, MODIFIED, all),
+        (403, MODIFIED, Err(No::NotReusable)),
+        (403, "last-modified: Fri, 07 Oct 1994 08:49:37 GMT | cache-control: public", all),
+        (500, "cache-control: max-age=60", all),
+        (503, "cache-control: max-age=60, no-cache", Err(No::NotReusable)),
+        (599, "cache-control: max-age=60", all),
+        (599, "cache-control: max-age=60, must-understand", Err(No::Status)),
+        (404, "cache-control: max-age=60, must-understand, no-store", all),
+        (401, "cache-control: max-age=60", Err(No::Status)),
+        (416, "cache-control: max-age=60", Err(No::Status)),
+        (511, "cache-control: max-age=60", Err(No::Status)),
+    ] {
+        let head = Head {
+            status: StatusCode::from_u16(status).expect("valid"),
+            ..head(&format!("{good}{response}"))
+        };
+        assert_eq!(storable(&HeaderMap::new(), &head), expected, "{status} {response}");
+    }
+}
+
+#[test]
+fn what_was_meant_for_one_asker_is_not_kept() {
+    let response = "cache-control: private=\"X-A, x-b\", no-cache=\"x-c\" | x-a: 1 | X-B: 2 | x-c: 3 | x-d: 4 | set-cookie: a=b";
+    let expected = format!("cache-control: private=\"X-A, x-b\", no-cache=\"x-c\" | x-d: 4 | {DATE}");
+    assert_eq!(kept(head(response)).headers, fields(&expected));
+    let twice = format!("{DATE} | date: Sun, 06 Nov 1994 08:50:37 GMT");
+    assert_eq!(kept(head(&twice)).headers, fields(DATE));
+}
+
+#[test]
+fn errors_are_believed_for_half_a_minute() {
+    for (status, response, seconds) in [
+        (404, "cache-control: max-age=5", 5),
+        (404, "cache-control: max-age=3600", 30),
+        (503, "cache-control: s-maxage=3600", 30),
+        (404, MODIFIED, 30),
+        (301, "cache-control: max-age=3600", 3600),
+        (302, MODIFIED, 0),
+        (308, MODIFIED, 86400),
+    ] {
+        let status = StatusCode::from_u16(status).expect("valid");
+        let head = Head { status, ..head(&format!("{DATE} | {response}")) };
+        assert_eq!(lifetime(&head), Duration::from_secs(seconds), "{status} {response}");
     }
 }
 
@@ -299,7 +388,7 @@ fn the_newest_of_several_matching_responses_is_served() {
     for (request, expected) in [("", 1), ("accept-language: de", 2), ("accept-language: fr", 1)] {
         let asked = Asked { method: &Method::GET, headers: &fields(request) };
         let age = if expected == 1 { 7 } else { 0 };
-        let serve = Decision::Serve { index: expected, age: Duration::from_secs(age), stale: false };
+        let serve = Decision::Serve { index: expected, age: Duration::from_secs(age), state: State::Fresh };
         assert_eq!(decide(at(0), &asked, &stored), serve, "{request}");
     }
 }
@@ -313,6 +402,8 @@ fn selecting_values_are_compared_by_meaning() {
         ("accept-encoding", "accept-encoding: x-gzip", "accept-encoding: | accept-encoding: gzip"),
         ("accept-language", "accept-language: de", "accept-language:   de  "),
         ("accept-language", "accept-language: de | accept-language: en", "accept-language: de, en"),
+        ("accept-language", "accept-language: DE,en;q=0.5", "accept-language: de, en; q=0.5"),
+        ("x-name", "x-name: a | x-name: b", "x-name: a, b"),
         ("origin, accept-encoding", "origin: a | accept-encoding: br", "accept-encoding: br | origin: a"),
     ];
     let different = [
@@ -321,6 +412,8 @@ fn selecting_values_are_compared_by_meaning() {
         ("accept-encoding", "", "accept-encoding: identity;q=0"),
         ("accept-language", "", "accept-language:"),
         ("accept-language", "accept-language: de", "accept-language: en"),
+        ("accept-language", "accept-language: de, en", "accept-language: en, de"),
+        ("x-name", "x-name: a", "x-name: A"),
         ("origin", "origin: http://a", "origin: http://b"),
     ];
     let pair = |vary: &str, a: &str, b: &str| {
@@ -369,7 +462,9 @@ fn the_origin_is_asked_with_every_usable_validator() {
     for (response, expected) in [
         ("etag: \"a\"", "if-none-match: \"a\"".to_owned()),
         ("etag: W/\"a\"", "if-none-match: W/\"a\"".to_owned()),
-        ("etag: a", String::new()),
+        ("etag: a", "if-none-match: a".to_owned()),
+        ("etag: a b", String::new()),
+        ("etag: \"a", String::new()),
         ("last-modified: never", String::new()),
         (MODIFIED, MODIFIED.replace("last-modified", "if-modified-since")),
     ] {
@@ -382,9 +477,9 @@ fn a_304_updates_what_describes_the_representation() {
     let before = "date: Sun, 06 Nov 1994 08:00:00 GMT | age: 30 | etag: \"a\" | content-type: a/b | content-length: 5 \
                   | cache-control: max-age=1 | link: <a> | link: <b> | x-kept: 1";
     let answer = "date: Sun, 06 Nov 1994 08:49:37 GMT | content-length: 0 | content-type: text/html | content-encoding: gzip \
-                  | content-range: bytes 0-1/2 | set-cookie: a=b | content-digest: x | connection: close \
+                  | content-range: bytes 0-1/2 | content-digest: x | connection: close \
                   | cache-control: max-age=60 | cache-control: immutable | link: <c>";
-    let after = "date: Sun, 06 Nov 1994 08:49:37 GMT | etag: \"a\" | content-type: a/b | content-length: 5 \
+    let after = "date: Sun, 06 Nov 1994 08:49:37 GMT | etag: \"a\" | content-type: text/html | content-length: 5 \
                  | cache-control: max-age=60 | cache-control: immutable | link: <c> | x-kept: 1";
     let answer =
         Head { status: StatusCode::NOT_MODIFIED, received_at: at(9), requested_at: at(8), ..head(answer) };
@@ -416,8 +511,106 @@ fn without_the_origin_the_stale_is_better_than_nothing_unless_forbidden() {
     ] {
         let stored = [stored("", &format!("{DATE} | {response}"))];
         let asked = Asked { method: &Method::GET, headers: &fields(request) };
-        assert_eq!(fallback(at(3600), &asked, &stored), expected, "{response} <- {request}");
+        let fallback = fallback(at(3600), &asked, &stored, Trouble::Unreachable);
+        assert_eq!(fallback, expected, "{response} <- {request}");
     }
+}
+
+#[test]
+fn an_origin_in_trouble_may_count_as_one_that_did_not_answer() {
+    let stale = "cache-control: max-age=60";
+    let told = "cache-control: max-age=60, stale-if-error=7200";
+    let short = "cache-control: max-age=60, stale-if-error=60";
+    for (response, request, status, expected) in [
+        (stale, "", 500, None),
+        (stale, "", 503, Some(0)),
+        (stale, "", 502, Some(0)),
+        (stale, "", 404, None),
+        (told, "", 500, Some(0)),
+        (told, "", 504, Some(0)),
+        (told, "", 403, None),
+        (told, "cache-control: no-cache", 503, None),
+        (short, "", 503, None),
+        (short, "", 500, None),
+        (short, "cache-control: stale-if-error=7200", 500, Some(0)),
+        ("cache-control: max-age=60, must-revalidate, stale-if-error=7200", "", 503, None),
+    ] {
+        let stored = [stored("", &format!("{DATE} | {response}"))];
+        let asked = Asked { method: &Method::GET, headers: &fields(request) };
+        let trouble = Trouble::Answered(StatusCode::from_u16(status).expect("valid"));
+        assert_eq!(
+            fallback(at(3600), &asked, &stored, trouble),
+            expected,
+            "{response} <- {request} {status}"
+        );
+    }
+}
+
+#[test]
+fn an_error_that_is_stored_is_neither_asked_about_nor_served_stale() {
+    let error = |seconds: u64, request: &str| {
+        let mut stored =
+            stored("", &format!("{DATE} | {TAG} | cache-control: max-age=10, stale-while-revalidate=90"));
+        stored.head.status = StatusCode::NOT_FOUND;
+        let asked = Asked { method: &Method::GET, headers: &fields(request) };
+        word(seconds, &asked, &[stored])
+    };
+    assert_eq!(error(9, ""), "fresh");
+    assert_eq!(error(11, ""), "fetch");
+    assert_eq!(error(11, "cache-control: max-stale"), "fetch");
+}
+
+#[test]
+fn what_the_store_lacks_is_told_apart() {
+    let fresh = stored("", &format!("{DATE} | {TAG} | cache-control: max-age=60"));
+    let german = stored(
+        "accept-language: de",
+        &format!("{DATE} | {TAG} | cache-control: max-age=60 | vary: accept-language"),
+    );
+    let lack = |seconds, request: &str, stored: &[Representation]| match decide(
+        at(seconds),
+        &Asked { method: &Method::GET, headers: &fields(request) },
+        stored,
+    ) {
+        Decision::Revalidate { lack, .. } | Decision::Fetch { lack } => Some(lack),
+        _ => None,
+    };
+    assert_eq!(lack(0, "", &[]), Some(Lack::Target));
+    assert_eq!(lack(0, "", std::slice::from_ref(&german)), Some(Lack::Variant));
+    assert_eq!(lack(0, "cache-control: no-cache", std::slice::from_ref(&fresh)), Some(Lack::Request));
+    assert_eq!(lack(60, "", std::slice::from_ref(&fresh)), Some(Lack::Stale));
+    assert_eq!(lack(0, "", &[fresh]), None);
+}
+
+#[test]
+fn a_head_speaks_of_what_is_stored_when_validators_and_length_are_the_same() {
+    let stored = stored("", "etag: \"a\" | last-modified: Sun, 06 Nov 1994 08:00:00 GMT");
+    for (answer, expected) in [
+        ("etag: \"a\" | content-length: 1", true),
+        ("etag: \"a\"", true),
+        ("content-length: 1", true),
+        ("last-modified: Sun, 06 Nov 1994 08:00:00 GMT", true),
+        ("etag: \"b\" | content-length: 1", false),
+        ("etag: W/\"a\"", false),
+        ("etag: \"a\" | content-length: 2", false),
+        ("etag: \"a\" | last-modified: Sun, 06 Nov 1994 08:00:01 GMT", false),
+        ("x: y", false),
+    ] {
+        assert_eq!(described_by(&stored, &head(answer)), expected, "{answer}");
+    }
+    let outdated = outdated(&stored);
+    assert!(age(at(0), &outdated.head) > Duration::from_secs(1 << 29));
+}
+
+#[test]
+fn a_confirmation_is_news_when_it_changes_more_than_the_exchange() {
+    let stored = head(&format!("{DATE} | {TAG} | cache-control: max-age=60 | x-request-id: 1"));
+    let same = head(&format!(
+        "date: Sun, 06 Nov 1994 09:49:37 GMT | {TAG} | cache-control: max-age=60 | x-request-id: 2"
+    ));
+    assert!(!is_news(&stored, &same));
+    let more = head(&format!("{DATE} | {TAG} | cache-control: max-age=60 | x-name: 1"));
+    assert!(is_news(&stored, &more));
 }
 
 fn any_seconds() -> impl Strategy<Value = Option<Duration>> {
@@ -429,7 +622,7 @@ proptest! {
     fn any_bytes_are_read_without_a_panic(value in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             let mut headers = HeaderMap::new();
-            for name in ["cache-control", "vary", "age", "expires", "date", "accept-encoding", "content-encoding", "etag"] {
+            for name in ["cache-control", "vary", "age", "expires", "date", "cdn-cache-control", "accept-encoding", "content-encoding", "etag"] {
                 headers.insert(name, value.clone());
             }
             let head = Head { headers: headers.clone(), ..head("") };
@@ -438,13 +631,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(flags in prop::collection::vec(0usize..10, 0..10), numbers in prop::array::uniform5(any_seconds())) {
+    fn what_is_written_is_read(flags in prop::collection::vec(0usize..10, 0..10), numbers in prop::array::uniform6(any_seconds())) {
         let names = ["no-store", "no-cache", "private", "public", "must-revalidate", "proxy-revalidate", "must-understand", "no-transform", "only-if-cached", "immutable"];
-        let [max_age, s_maxage, min_fresh, max_stale, stale_if_error] = numbers;
+        let [max_age, s_maxage, min_fresh, max_stale, stale_if_error, stale_while_revalidate] = numbers;
         let text = flags.iter().map(|flag| names[*flag]).collect::<Vec<_>>().join(",");
         let mut control = CacheControl::of_response(&fields(&format!("cache-control: {text}")));
         (control.max_age, control.s_maxage, control.min_fresh) = (max_age, s_maxage, min_fresh);
         (control.max_stale, control.stale_if_error) = (max_stale, stale_if_error);
+        control.stale_while_revalidate = stale_while_revalidate;
         let again = CacheControl::of_response(&fields(&format!("cache-control: {control}")));
         prop_assert_eq!(again, control);
     }
@@ -453,7 +647,7 @@ proptest! {
     fn what_is_no_longer_fresh_never_becomes_fresh_again(max_age in 0u64..10_000, told in 0u64..10_000, early in 0u64..20_000, later in 0u64..20_000) {
         let stored = [stored("", &format!("{DATE} | {TAG} | cache-control: max-age={max_age} | age: {told}"))];
         let asked = Asked { method: &Method::GET, headers: &HeaderMap::new() };
-        let fresh = |seconds| word(decide(at(seconds), &asked, &stored)) == "fresh";
+        let fresh = |seconds| word(seconds, &asked, &stored) == "fresh";
         prop_assert!(fresh(early) || !fresh(early + later));
         prop_assert_eq!(fresh(early), told + early < max_age);
     }
