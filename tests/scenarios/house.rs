@@ -56,7 +56,7 @@ const KNOWLEDGE: [(&str, &[&str]); 15] = [
     ("spake2", &["kith-neighbour"]),
     ("hyper-rustls", &["kith-origin"]),
     ("hyper", &["kith-origin", "kith-gateway", "kith-admin", "kith"]),
-    ("serde_json", &["kith-admin", "kith-gateway", "kith"]),
+    ("serde_json", &["kith-admin", "kith-gateway", "kith-origin", "kith"]),
     ("toml", &["kith"]),
     ("clap", &["kith"]),
     ("indicatif", &["kith"]),

@@ -23,6 +23,7 @@ struct Snapshot {
     served_store: u64,
     served_origin: u64,
     served_neighbour: u64,
+    served_mirror: u64,
     fetched_origin: u64,
     requests: Vec<(&'static str, u64)>,
     neighbours: Vec<(&'static str, u64)>,
@@ -59,6 +60,7 @@ fn snapshot(admin: &Admin) -> Snapshot {
         served_store: counters.served_store.count(),
         served_origin: counters.served_origin.count(),
         served_neighbour: counters.served_neighbour.count(),
+        served_mirror: counters.served_mirror.count(),
         fetched_origin: counters.fetched_origin.count(),
         requests: parts.clients.requests(),
         neighbours: vec![of_role("mine"), of_role("neighbour")],
@@ -128,6 +130,7 @@ impl Collector for Snapshot {
             ("store", self.served_store),
             ("origin", self.served_origin),
             ("neighbour", self.served_neighbour),
+            ("mirror", self.served_mirror),
             ("swarm", 0),
         ];
         let directions = |inward, outward| [("in", inward), ("out", outward)];
@@ -166,6 +169,7 @@ mod tests {
             served_store: 1,
             served_origin: 2,
             served_neighbour: 3,
+            served_mirror: 5,
             fetched_origin: 4,
             requests: vec![("hit", 5)],
             neighbours: vec![("mine", 6), ("neighbour", 0)],

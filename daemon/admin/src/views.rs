@@ -162,7 +162,7 @@ pub(crate) fn job(job: JobView, detail: Detail) -> Job {
         host: job.host,
         url: (detail == Detail::Full).then_some(job.url),
         length: job.length,
-        sources: [("origin", job.origin), ("neighbour", job.neighbour)].into(),
+        sources: [("origin", job.origin), ("neighbour", job.neighbour), ("mirror", job.mirror)].into(),
         readers: job.readers as u64,
     }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use kith_model::freshness::{self, Reach};
 use kith_model::key::{CacheKey, Variant};
 use kith_model::ladder::Strength;
+use kith_model::limits::MIRROR_OBJECT_BYTES_MIN;
 use kith_model::range::{ByteRange, GROUP_BYTES, GroupSpan};
 use kith_model::representation::{Head, Representation};
 use kith_store::{CreateError, Draft, Writer};
@@ -287,6 +288,14 @@ impl Asking<'_> {
         let arriving = seated.map(|seated| Arriving { head: drafted.head, partial, ..seated });
         let end = answer.end.or(draft.length);
         let first = assemble::lane(answer.body, kith_model::range::ChunkGroup::holding(answer.start), end);
+        // Mirrors and descriptions are asked only for what is worth it, and nobody is told of what is one person's.
+        let worth_it = draft.length.is_some_and(|length| length >= MIRROR_OBJECT_BYTES_MIN);
+        let leads = match (&answer.source, drafted.reach) {
+            (Some(source), Reach::Anyone) if worth_it && self.wish.company == Company::Shared => {
+                source.leads()
+            }
+            _ => stream::empty().boxed(),
+        };
         let job = Job::begin(Beginning {
             writer,
             audience,
@@ -299,6 +308,7 @@ impl Asking<'_> {
                 Reach::Household => stream::empty().boxed(),
             },
             reach: drafted.reach,
+            leads,
             host: self.wish.target.host().to_owned(),
             seed: unix_now().0,
         });

@@ -2,7 +2,7 @@
 //!
 //! Shared by the job, which asks what is wanted and tells how it ends, and by its readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::counters::Counters;
 use crate::plan::Demand;
+use crate::reader::Extent;
 use crate::source::SourceKind;
 
 /// What became of the object.
@@ -23,6 +24,14 @@ pub(crate) enum Verdict {
     Right,
     /// The fetch ended; nothing more will come.
     Ended,
+}
+
+/// Bytes that each kind of source delivered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BySource {
+    pub(crate) origin: u64,
+    pub(crate) neighbour: u64,
+    pub(crate) mirror: u64,
 }
 
 /// Everybody who reads an arriving object, and who delivered what.
@@ -43,8 +52,10 @@ struct Seats {
     /// What an earlier fetch had left.
     on_shelf: GroupSet,
     from_neighbours: GroupSet,
-    origin_bytes: u64,
-    neighbour_bytes: u64,
+    from_mirrors: GroupSet,
+    bytes: BySource,
+    /// Who reads a part only, by seat.
+    parts: BTreeSet<u64>,
     /// What was readable and turned out wrong.
     wrong: GroupSet,
     /// The length of a body that came without one, once it is all here.
@@ -72,9 +83,14 @@ impl Audience {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn sit(self: &Arc<Self>, demand: Demand) -> Seat {
+    pub(crate) fn sit(self: &Arc<Self>, demand: Demand, extent: Extent) -> Seat {
         let number = self.sat.fetch_add(1, Relaxed);
-        self.lock().demands.insert(number, demand);
+        let mut seats = self.lock();
+        seats.demands.insert(number, demand);
+        if extent == Extent::Part {
+            seats.parts.insert(number);
+        }
+        drop(seats);
         self.moved.notify_one();
         Seat { audience: Arc::clone(self), number }
     }
@@ -90,33 +106,58 @@ impl Audience {
         self.moved.notified().await;
     }
 
+    /// Whether somebody waits for a part, which has no digest of its own to be checked by.
+    pub(crate) fn has_part_reader(&self) -> bool {
+        !self.lock().parts.is_empty()
+    }
+
     /// What everybody waits for now.
     pub(crate) fn demands(&self) -> Vec<Demand> {
         self.lock().demands.values().copied().collect()
     }
 
-    /// Notes that a neighbour's groups are about to become readable: before they are, since a reader that follows
-    /// closely has to be counted and, should they be taken back, told. `held` came from somebody else before.
-    pub(crate) fn expect_from_neighbour(&self, span: GroupSpan, held: &GroupSet) {
+    /// Notes that groups of somebody else than the origin are about to become readable: before they are, since a reader
+    /// that follows closely has to be counted and, should they be taken back, told. `held` came from another source.
+    pub(crate) fn expect_from(&self, kind: SourceKind, span: GroupSpan, held: &GroupSet) {
         let mut seats = self.lock();
+        let from = match kind {
+            SourceKind::Origin => return,
+            SourceKind::Neighbour => &mut seats.from_neighbours,
+            SourceKind::Mirror => &mut seats.from_mirrors,
+        };
         for missing in held.missing_in(span) {
-            seats.from_neighbours.insert(missing);
+            from.insert(missing);
         }
+    }
+
+    /// Of what mirrors delivered only this is left; the rest was never shown.
+    pub(crate) fn mirrored_left(&self, left: &GroupSet) {
+        let mut seats = self.lock();
+        let mut kept = GroupSet::new();
+        for span in seats.from_mirrors.spans() {
+            left.within(*span).spans().iter().for_each(|part| kept.insert(*part));
+        }
+        seats.from_mirrors = kept;
+    }
+
+    /// Whether mirrors delivered any of what is here.
+    pub(crate) fn is_mirrored(&self) -> bool {
+        !self.lock().from_mirrors.is_empty()
     }
 
     /// Notes how much was delivered by whom.
     pub(crate) fn delivered(&self, kind: SourceKind, bytes: u64) {
         let mut seats = self.lock();
         match kind {
-            SourceKind::Origin => seats.origin_bytes += bytes,
-            SourceKind::Neighbour => seats.neighbour_bytes += bytes,
+            SourceKind::Origin => seats.bytes.origin += bytes,
+            SourceKind::Neighbour => seats.bytes.neighbour += bytes,
+            SourceKind::Mirror => seats.bytes.mirror += bytes,
         }
     }
 
-    /// Bytes that came from the origin and from neighbours.
-    pub(crate) fn bytes_by_source(&self) -> (u64, u64) {
-        let seats = self.lock();
-        (seats.origin_bytes, seats.neighbour_bytes)
+    /// Bytes that came from each kind of source.
+    pub(crate) fn bytes_by_source(&self) -> BySource {
+        self.lock().bytes
     }
 
     /// All groups that neighbours delivered and that were not thrown away.
@@ -160,14 +201,15 @@ impl Audience {
         self.lock().check_the_tail = true;
     }
 
-    /// What neighbours delivered was thrown away; whoever was shown any of it must not get a complete response.
+    /// What others than the origin delivered was thrown away; whoever was shown any of it must not get a complete
+    /// response. Neighbours' was shown when `shown`; of mirrors' only what had matched its piece hashes is left.
     pub(crate) fn retracted(&self, shown: bool) {
         let mut seats = self.lock();
-        let lies = std::mem::take(&mut seats.from_neighbours);
-        if shown {
-            for span in lies.spans() {
-                seats.wrong.insert(*span);
-            }
+        let near = std::mem::take(&mut seats.from_neighbours);
+        let mirrored = std::mem::take(&mut seats.from_mirrors);
+        let near = if shown { near } else { GroupSet::new() };
+        for span in near.spans().iter().chain(mirrored.spans()) {
+            seats.wrong.insert(*span);
         }
         drop(seats);
         self.retraction.notify_waiters();
@@ -203,9 +245,11 @@ impl Audience {
             set.within(span).spans().iter().map(|part| overlap(*part, range)).sum()
         };
         let (near, shelf) = (bytes_in(&seats.from_neighbours), bytes_in(&seats.on_shelf));
+        let mirrored = bytes_in(&seats.from_mirrors);
         counters.served(SourceKind::Neighbour).add(near);
+        counters.served(SourceKind::Mirror).add(mirrored);
         counters.served_store.add(shelf);
-        counters.served(SourceKind::Origin).add(range.len().saturating_sub(near + shelf));
+        counters.served(SourceKind::Origin).add(range.len().saturating_sub(near + shelf + mirrored));
     }
 }
 
@@ -218,7 +262,10 @@ pub(crate) struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.audience.lock().demands.remove(&self.number);
+        let mut seats = self.audience.lock();
+        seats.demands.remove(&self.number);
+        seats.parts.remove(&self.number);
+        drop(seats);
         self.audience.moved.notify_one();
     }
 }

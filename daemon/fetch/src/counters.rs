@@ -29,10 +29,14 @@ pub struct Counters {
     pub served_origin: Counter,
     /// Bytes given to clients that a neighbour delivered for a job they had joined.
     pub served_neighbour: Counter,
+    /// Bytes given to clients that a mirror delivered for a job they had joined.
+    pub served_mirror: Counter,
     /// Body bytes that origins delivered, also those nobody read.
     pub fetched_origin: Counter,
     /// Body bytes that neighbours delivered, all verified.
     pub fetched_neighbour: Counter,
+    /// Body bytes that mirrors delivered, also those that turned out wrong.
+    pub fetched_mirror: Counter,
     /// Requests sent to origins.
     pub asked: Counter,
     /// Groups that came proven by a tree.
@@ -50,6 +54,7 @@ impl Counters {
         match kind {
             SourceKind::Origin => &self.fetched_origin,
             SourceKind::Neighbour => &self.fetched_neighbour,
+            SourceKind::Mirror => &self.fetched_mirror,
         }
     }
 
@@ -57,6 +62,7 @@ impl Counters {
         match kind {
             SourceKind::Origin => &self.served_origin,
             SourceKind::Neighbour => &self.served_neighbour,
+            SourceKind::Mirror => &self.served_mirror,
         }
     }
 }

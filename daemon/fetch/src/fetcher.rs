@@ -61,6 +61,8 @@ pub struct JobView {
     pub origin: u64,
     /// Bytes that came from neighbours in this job.
     pub neighbour: u64,
+    /// Bytes that came from mirrors in this job.
+    pub mirror: u64,
     /// Who reads it now.
     pub readers: usize,
 }
@@ -422,13 +424,14 @@ impl Shared {
     }
 
     fn view(&self) -> JobView {
-        let (origin, neighbour) = self.audience.bytes_by_source();
+        let bytes = self.audience.bytes_by_source();
         JobView {
             host: self.draft.key.target.host().to_owned(),
             url: self.draft.key.target.to_string(),
             length: self.draft.length,
-            origin,
-            neighbour,
+            origin: bytes.origin,
+            neighbour: bytes.neighbour,
+            mirror: bytes.mirror,
             readers: self.audience.demands().len(),
         }
     }

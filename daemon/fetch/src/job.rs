@@ -9,7 +9,10 @@
 //! that the origin told are met. When not, what came from neighbours is thrown away and the origin goes on.
 //! Where the origin told a strong digest, bytes of neighbours are held back from readers until that check, as long
 //! as it is at most [`HOLD_BACK_MAX`] away: a lie then costs the client nothing but those seconds. Past that, and
-//! where there is nothing to check against, a signed claim of a paired box is good enough to stream.
+//! where there is nothing to check against, a signed claim of a paired box is good enough to stream. What mirrors sent
+//! is told apart from that in [`leads`].
+
+mod leads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +39,7 @@ use crate::fetcher::unix_now;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
-use crate::source::{Fault, Found, Lane, Source, SourceKind};
+use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind};
 
 /// How long a job goes on after its last reader left: a player that seeks or a client that retries comes back
 /// within seconds.
@@ -65,6 +68,8 @@ pub(crate) struct Beginning {
     pub(crate) found: BoxStream<'static, Found>,
     /// Who may be given what is stored.
     pub(crate) reach: Reach,
+    /// What the origin's answer pointed to.
+    pub(crate) leads: BoxStream<'static, Lead>,
     pub(crate) host: String,
     pub(crate) seed: u64,
 }
@@ -94,6 +99,8 @@ pub(crate) struct Job {
     tasks: JoinSet<()>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     found: BoxStream<'static, Found>,
+    leads: BoxStream<'static, Lead>,
+    mirrors: leads::Mirrors,
     // who waits
     audience: Arc<Audience>,
     ghosts: Vec<Demand>,
@@ -114,8 +121,19 @@ struct HoldBack {
 
 impl Job {
     pub(crate) fn begin(beginning: Beginning) -> Self {
-        let Beginning { writer, audience, counters, origin, first, first_span, found, reach, host, seed } =
-            beginning;
+        let Beginning {
+            writer,
+            audience,
+            counters,
+            origin,
+            first,
+            first_span,
+            found,
+            reach,
+            leads,
+            host,
+            seed,
+        } = beginning;
         let draft = writer.draft();
         let mut plan = Plan::new(draft.length.map(groups_of), writer.held(), seed);
         plan.readers(audience.demands());
@@ -131,6 +149,8 @@ impl Job {
             tasks: JoinSet::new(),
             reports: mpsc::channel(REPORTS_MAX),
             found,
+            leads: leads.fuse().boxed(),
+            mirrors: leads::Mirrors::default(),
             audience,
             ghosts: Vec::new(),
             alone_since: None,
@@ -169,6 +189,7 @@ impl Job {
         let verdict = loop {
             let demands = self.demands();
             self.plan.readers(demands);
+            self.spare_part_readers().await;
             if self.plan.complete() {
                 match self.conclude().await {
                     Some(stop) => break stop,
@@ -189,6 +210,7 @@ impl Job {
                     }
                 }
                 Some(found) = self.found.next() => self.welcome(&found),
+                Some(lead) = self.leads.next() => self.follow(lead).await,
                 () = self.audience.changed() => {}
                 Some(_) = self.tasks.join_next() => {}
                 () = tokio::time::sleep_until(wake) => {
@@ -302,6 +324,7 @@ impl Job {
                 if proven {
                     self.counters.groups_proven.add(span.len());
                 }
+                self.mirrors.delivered |= kind == SourceKind::Mirror;
                 self.judge_hold_back(kind).await;
                 None
             }
@@ -311,6 +334,7 @@ impl Job {
                     self.length_told();
                 }
                 self.plan.lane_ended(lane, ending, self.now());
+                self.admit_mirrors();
                 None
             }
             Report::Changed => {
@@ -326,7 +350,7 @@ impl Job {
 
     /// A body without a length ended properly: what is here is all of it.
     fn length_told(&mut self) {
-        let (length, _) = self.audience.bytes_by_source();
+        let length = self.audience.bytes_by_source().origin;
         self.length = Some(length);
         self.audience.length_told(length);
         self.plan.length_known(groups_of(length));
@@ -387,7 +411,7 @@ impl Job {
         self.close_lanes().await;
         let length = self.length?;
         let near = self.audience.neighbour_groups();
-        let checked = self.writer.draft().ladder.told() == Strength::Strong;
+        let checked = self.writer.told().told() == Strength::Strong;
         let expected = if near.is_empty() { None } else { self.claimed };
         let first_hand = near.is_empty() || checked;
         let standing = match self.reach {
@@ -400,7 +424,7 @@ impl Job {
             return self.refute(&error).await;
         }
         // The bytes are right: readers need not wait for the disk.
-        self.writer.release().await;
+        self.writer.approve().await;
         self.audience.decide(Verdict::Right);
         match self.writer.finish(finish).await {
             Ok(finished) => {
@@ -416,13 +440,17 @@ impl Job {
 
     /// The whole is not what was claimed or told. What came from next door is thrown away; the origin goes on.
     async fn refute(&mut self, error: &FinishError) -> Option<Stop> {
+        if !matches!(error, FinishError::Write(_)) && self.refute_mirrors(error).await {
+            return None;
+        }
         let lies = self.audience.neighbour_groups();
-        if lies.is_empty() || matches!(error, FinishError::Write(_)) {
+        let from_others = !lies.is_empty() || self.audience.is_mirrored();
+        if !from_others || matches!(error, FinishError::Write(_)) {
             warn!(host = %self.host, %error, "the object is not what the origin said; it is thrown away");
             self.writer.discard().await;
             return Some(Stop::Failed(error.to_string()));
         }
-        warn!(host = %self.host, %error, "a neighbour's claim was false; its bytes are thrown away");
+        warn!(host = %self.host, %error, "a claim was false; what came under it is thrown away");
         self.counters.false_claims.add(1);
         for id in std::mem::take(&mut self.claimants) {
             if let Some(source) = self.sources.remove(&id) {
@@ -432,6 +460,7 @@ impl Job {
         }
         self.claimed = None;
         self.found = futures_util::stream::empty().boxed();
+        self.give_mirrors_up();
         let held = self.writer.retract().await;
         self.audience.retracted(!self.hold_back.held.load(Relaxed));
         self.plan.lost(held);
@@ -439,6 +468,7 @@ impl Job {
     }
 
     async fn close_lanes(&mut self) {
+        self.plan.lanes_closed();
         for lane in std::mem::take(&mut self.lanes).into_values() {
             lane.stop.cancel();
         }

@@ -87,8 +87,8 @@ impl LaneWorker {
             let proven = matches!(run.provenance(), Provenance::Tree(_));
             let held = proven && self.held_back.load(Relaxed);
             let visibility = if held { Visibility::Held } else { Visibility::Now };
-            if self.kind == SourceKind::Neighbour {
-                self.audience.expect_from_neighbour(span, &self.writer.held());
+            if self.kind != SourceKind::Origin {
+                self.audience.expect_from(self.kind, span, &self.writer.held());
             }
             // While one run is written the next one arrives.
             let writing = self.writer.write(run, visibility);

@@ -10,10 +10,12 @@
 //! 5. A neighbour that has not proven itself gets a small piece ahead of the lane it may relieve; the lane runs on.
 //! 6. A proven source with nothing to do takes over what a slower lane would need longer for. A neighbour that is
 //!    as fast as the origin takes everything but what is in flight, so that the origin need not send it.
-//! 7. A lane without progress for [`STALL`] is not counted on: its groups are a gap again for every other source.
+//! 7. A mirror takes the back of the longest far lane: a piece at first, then as much as makes both end together.
+//!    An origin that is done takes the back of a mirror's.
+//! 8. A lane without progress for [`STALL`] is not counted on: its groups are a gap again for every other source.
 //!
 //! Knows no clock, no task, no bytes: times are durations since the job began. Never plans more than
-//! [`LANES_MAX`] lanes, and never a group twice but by rules 5 and 7, whose pieces are bounded by [`PIECE`].
+//! [`LANES_MAX`] lanes, and never a group twice but by rules 5 and 8, whose pieces are bounded by [`PIECE`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -164,6 +166,17 @@ impl Plan {
         }
     }
 
+    /// All lanes were ended from outside.
+    pub fn lanes_closed(&mut self) {
+        self.lanes.clear();
+        self.pending.clear();
+    }
+
+    /// Whether a source is given up.
+    pub fn is_useless(&self, id: SourceId) -> bool {
+        self.sources.get(&id).is_none_or(|source| source.useless)
+    }
+
     /// Takes note of a lane that is open already: the body of the origin's first answer.
     pub fn lane_given(&mut self, source: SourceId, span: GroupSpan, now: Duration) -> LaneId {
         self.lane(source, span, now, false)
@@ -261,7 +274,7 @@ impl Plan {
         stalls.chain(rests).filter(|at| *at > now).min()
     }
 
-    // rule 7
+    // rule 8
     fn mark_stalls(&mut self, now: Duration) -> Option<Action> {
         let stalled = self
             .lanes
@@ -369,7 +382,7 @@ impl Plan {
         late.then_some((*id, demand.cursor))
     }
 
-    // rules 5 and 6
+    // rules 5, 6 and 7
     fn relieve(&mut self, now: Duration) -> Option<Action> {
         self.groups?;
         let idle: Vec<SourceId> = self.sources.keys().copied().filter(|id| self.is_idle(*id, now)).collect();
@@ -377,6 +390,8 @@ impl Plan {
             let Some(state) = self.sources.get(&source) else { continue };
             match (state.facts.place, state.delivered) {
                 (Place::Near, 0) => self.lay_trial(source, now),
+                (Place::Mirror, _) if self.is_relieved_next_door() => {}
+                (Place::Mirror, 0) => self.try_mirror(source, now),
                 _ if state.facts.ranges => self.take_over(source, now),
                 _ => {}
             }
@@ -410,37 +425,74 @@ impl Plan {
         );
     }
 
-    // rule 6
+    /// Whether a neighbour has shown that it delivers: then nobody else's uplink is bothered.
+    fn is_relieved_next_door(&self) -> bool {
+        self.sources
+            .values()
+            .any(|source| source.facts.place == Place::Near && source.delivered > 0 && !source.useless)
+    }
+
+    // rule 7
+    fn try_mirror(&mut self, source: SourceId, now: Duration) {
+        let place = |id| self.sources.get(&id).map(|source: &SourceState| source.facts.place);
+        let Some((id, victim)) = self.longest_lane(|lane| place(lane.source) != Some(Place::Near)) else {
+            return;
+        };
+        let rest = victim.rest();
+        if !self.sources[&source].facts.ranges || rest.len() < 2 * PIECE {
+            return;
+        }
+        let start = rest.end() - PIECE;
+        self.cut(id, start);
+        self.open(source, GroupSpan::clamped(start, rest.end()), now, false);
+    }
+
+    // rules 6 and 7
     fn take_over(&mut self, thief: SourceId, now: Duration) {
         let place = self.sources[&thief].facts.place;
-        // The origin relieves neighbours only; it is never split against itself.
+        let busy = self.lanes.values().any(|lane| lane.source == thief);
         let eligible = |lane: &LaneState| {
             let victim = self.sources.get(&lane.source).map(|source| source.facts.place);
-            lane.source != thief && (place == Place::Near || victim == Some(Place::Near))
+            lane.source != thief
+                && match (place, victim) {
+                    (Place::Near, _)
+                    | (Place::Far, Some(Place::Near))
+                    | (Place::Mirror, Some(Place::Far | Place::Mirror)) => true,
+                    // The origin is never split against itself, and takes from mirrors only when it is done.
+                    (Place::Far, Some(Place::Mirror)) => !busy,
+                    (Place::Far | Place::Mirror, _) => false,
+                }
         };
         let Some((id, victim)) = self.longest_lane(eligible) else { return };
         let (rest, victim_place) = (victim.rest(), self.sources[&victim.source].facts.place);
         let theirs = self.rate(victim.source);
         let Some(ours) = self.rate(thief).filter(|rate| *rate > 0.0) else { return };
-        if place == Place::Far && !self.is_known_slow(victim.source, thief) {
+        if (place, victim_place) == (Place::Far, Place::Near) && !self.is_known_slow(victim.source, thief) {
             return;
         }
         let share = match (place, victim_place, theirs) {
-            (Place::Near, Place::Far, Some(theirs)) if ours < 0.9 * theirs => {
+            (Place::Near, Place::Far | Place::Mirror, Some(theirs)) if ours < 0.9 * theirs => {
                 tail_share(rest.len(), ours, theirs)
             }
             // What is on the way arrives anyhow; all that follows comes from next door.
-            (Place::Near, Place::Far, theirs) => {
+            (Place::Near, Place::Far | Place::Mirror, theirs) => {
                 rest.len().saturating_sub(whole(theirs.unwrap_or(0.0) * 0.03).max(1))
             }
             (Place::Far, Place::Near, Some(theirs)) if theirs * 4.0 < ours => rest.len(),
             (Place::Far, Place::Near, Some(theirs)) if theirs * 2.0 < ours => {
                 tail_share(rest.len(), ours, theirs)
             }
-            (Place::Far, ..) => 0,
-            (Place::Near, Place::Near, theirs) => tail_share(rest.len(), ours, theirs.unwrap_or(ours)),
+            (Place::Far, Place::Near | Place::Far, _) => 0,
+            // Who waits for the end of a download waits for nobody who is much slower.
+            (Place::Far, Place::Mirror, theirs) if theirs.is_none_or(|theirs| theirs * 4.0 < ours) => {
+                rest.len()
+            }
+            (Place::Near, Place::Near, theirs) | (Place::Far | Place::Mirror, _, theirs) => {
+                tail_share(rest.len(), ours, theirs.unwrap_or(ours))
+            }
         };
-        if share < STEAL_MIN {
+        let takes_all = victim_place == Place::Mirror && share == rest.len() && share > 0;
+        if share < STEAL_MIN && !takes_all {
             return;
         }
         let start = rest.end() - share;
@@ -482,6 +534,8 @@ impl Plan {
             (Place::Near, None) => 2,
             (Place::Near, Some(_)) => 3,
             (Place::Far, _) => 4,
+            // What it delivers is not shown before the whole was checked: better than nothing.
+            (Place::Mirror, _) => 5,
         };
         let stuck_there = |id: SourceId| {
             self.lanes.values().any(|lane| lane.source == id && lane.stalled && lane.rest().contains(group))

@@ -72,7 +72,7 @@ impl Reader {
         audience: &Arc<Audience>,
         extent: Extent,
     ) -> Self {
-        let seat = audience.sit(Demand { cursor: start / GROUP_BYTES, end: end_group(end) });
+        let seat = audience.sit(Demand { cursor: start / GROUP_BYTES, end: end_group(end) }, extent);
         Self { body, began: start, at: start, end, counters, seat: Some(seat), extent }
     }
 

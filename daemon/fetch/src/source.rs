@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use kith_model::key::Target;
-use kith_model::ladder::Digest;
+use kith_model::ladder::{Digest, Ladder};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
 use kith_model::representation::StrongValidator;
@@ -17,6 +17,8 @@ pub enum SourceKind {
     Origin,
     /// Another Kith box on the LAN.
     Neighbour,
+    /// Another website that the origin says has the same bytes.
+    Mirror,
 }
 
 impl SourceKind {
@@ -25,6 +27,7 @@ impl SourceKind {
         match self {
             SourceKind::Origin => "origin",
             SourceKind::Neighbour => "neighbour",
+            SourceKind::Mirror => "mirror",
         }
     }
 }
@@ -57,6 +60,14 @@ pub trait Source: Send + Sync + 'static {
 
     /// Tells the source what the job found out about it.
     fn blame(&self, fault: Fault);
+
+    /// What its answer pointed to besides itself; only the origin's does. Nothing is asked before the stream is.
+    ///
+    /// # Cancel safety
+    /// Dropping the stream ends what is asked for it.
+    fn leads(&self) -> BoxStream<'static, Lead> {
+        stream::empty().boxed()
+    }
 }
 
 /// Groups that arrive in order. Dropping a lane ends it: what is in flight is thrown away, nothing more is asked for.
@@ -101,6 +112,30 @@ pub enum Fault {
     FalseClaim,
     /// It stalled or trickled while somebody waited.
     TooSlow,
+}
+
+/// What an answer points to besides itself.
+pub enum Lead {
+    /// Further digests of the whole.
+    Digests(Ladder),
+    /// A place that is said to have the same bytes.
+    Mirror {
+        /// Delivers them; what it sends is proven by nobody yet, or by the origin's piece hashes.
+        source: std::sync::Arc<dyn Source>,
+        /// Which of both.
+        proof: Proof,
+    },
+    /// A torrent of it.
+    Torrent(Target),
+}
+
+/// What a mirror's bytes are held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The digest of the whole: only once it is all here.
+    Whole,
+    /// The origin's list of piece hashes: piece by piece.
+    Pieces,
 }
 
 /// What is looked for next door.

@@ -6,13 +6,14 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use http::header::HOST;
+use http::header::{CONTENT_ENCODING, HOST};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use kith_fetch::ask::Verb;
 use kith_fetch::fetcher::Fetcher;
 use kith_fetch::reader::Reader;
 use kith_fetch::wish::FetchError;
+use kith_model::key::Target;
 use kith_model::limits::CLIENT_BUFFER_BYTES;
 use kith_model::object::ObjectId;
 use kith_model::range::ByteRange;
@@ -24,6 +25,7 @@ use crate::connection::REFUSED;
 use crate::counters::{Counters, Outcome};
 use crate::errand::{Errand, now};
 use crate::house::House;
+use crate::metalink;
 use crate::pages::{self, About, Reached};
 use crate::refusal::{Refusal, Tongue};
 use crate::relocate::relocate;
@@ -91,13 +93,20 @@ impl Answerer {
             return Err(HeadError::from_number(number).unwrap_or(HeadError::RequestLine).into());
         }
         let host = parts.headers.get(HOST).cloned();
+        let here = |house: &House| {
+            let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+            house.for_others(authority, local)
+        };
         let demand = request::parse(&parts.method, &parts.uri, parts.headers, &self.house, local)?;
         match &demand.what {
             What::Page(page) => {
-                let authority = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
-                let authority = self.house.for_others(authority, local);
+                let authority = here(&self.house);
                 let reached = Reached { authority: &authority, port: local.port(), now: now() };
                 Ok((pages::page(&self.about, page, reached, demand.verb), Outcome::Page))
+            }
+            What::Metalink(target) => {
+                let response = self.metalink(target, &here(&self.house), demand.verb)?;
+                Ok((response, Outcome::Hit))
             }
             What::Object(id, name) => self.object(*id, name.as_ref(), &demand).await,
             What::Digest(digest, name) => {
@@ -112,6 +121,14 @@ impl Answerer {
                     if door == Door::Prefix {
                         relocate(response.headers_mut(), &base);
                     }
+                    if matches!(outcome, Outcome::Hit | Outcome::Confirmed) {
+                        // By the proxy's form a client says the site's name, not ours.
+                        let authority = match door {
+                            Door::Prefix => here(&self.house),
+                            Door::Proxy => self.house.for_others(&local.to_string(), local),
+                        };
+                        metalink::point(response.headers_mut(), &authority, &base, door);
+                    }
                     debug!(
                         host = base.host(),
                         status = response.status().as_u16(),
@@ -122,6 +139,15 @@ impl Answerer {
                 answered
             }
         }
+    }
+
+    /// The metalink of what is held of `target`, uncoded.
+    fn metalink(&self, target: &Target, authority: &str, verb: Verb) -> Result<Response<Body>, Refusal> {
+        let stored = self.fetcher.representations(target).map_err(refusal)?;
+        let plain = stored.iter().find(|stored| !stored.head.headers.contains_key(CONTENT_ENCODING));
+        let object = plain.ok_or(Refusal::NotHeld)?.object;
+        let info = self.fetcher.object(&object).map_err(refusal)?.ok_or(Refusal::NotHeld)?;
+        Ok(metalink::respond(&info, authority, target, verb))
     }
 
     async fn object(&self, id: ObjectId, name: Option<&FileName>, demand: &Demand) -> Answered {

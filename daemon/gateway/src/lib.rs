@@ -14,6 +14,7 @@ mod fields;
 mod gateway;
 mod house;
 mod listen;
+mod metalink;
 mod outlet;
 mod pace;
 mod pages;

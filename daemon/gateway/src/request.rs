@@ -18,6 +18,7 @@ use kith_model::object::ObjectId;
 use crate::conditions::Conditions;
 use crate::fields;
 use crate::house::{House, without_port};
+use crate::metalink;
 use crate::range;
 use crate::refusal::{Refusal, Tongue};
 use crate::visitor::{self, Visit};
@@ -36,6 +37,8 @@ pub(crate) enum Door {
 pub(crate) enum What {
     /// A resource of an origin.
     Url(Target, Door),
+    /// The metalink of what a URL answers with.
+    Metalink(Target),
     /// A stored object.
     Object(ObjectId, Option<FileName>),
     /// A stored object, by another of its names.
@@ -87,6 +90,11 @@ impl FileName {
             name.pop();
         }
         (!name.is_empty() && name != "." && name != "..").then_some(Self(name))
+    }
+
+    /// The name itself.
+    pub(crate) fn into_text(self) -> String {
+        self.0
     }
 
     /// RFC 6266: a plain form for old clients and the right one.
@@ -179,7 +187,9 @@ fn what(uri: &Uri, headers: &HeaderMap, house: &House, local: SocketAddr) -> Res
     }
     let path = uri.path();
     if let Some(url) = prefixed(uri) {
-        return Ok(What::Url(Target::parse(&url?)?, Door::Prefix));
+        let target = Target::parse(&url?)?;
+        let described = metalink::subject(&target);
+        return Ok(described.map_or_else(|| What::Url(target, Door::Prefix), What::Metalink));
     }
     let page = match path {
         "/" => home(uri.query())?,

@@ -302,8 +302,8 @@ pub const DESCRIPTIONS_MAX: usize = 4;
 /// Bytes of a description that are read: the piece hashes of a 4 GB image at 256 KiB a piece take 1.3 MB as text.
 pub const DESCRIPTION_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Time for a description to come: later it is of little use.
-pub const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for a description to come: mirrors wait for it, since it may tell how their pieces are checked.
+pub const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Depth of elements in a metalink; RFC 5854 needs four.
 pub const METALINK_DEPTH_MAX: usize = 16;
@@ -321,7 +321,7 @@ pub const METALINK_PIECES_MAX: usize = 64 * 1024;
 pub const METALINK_TEXT_BYTES_MAX: usize = URL_BYTES_MAX;
 
 /// Longest piece of a piece list in bytes: it is held in memory until it is checked.
-pub const PIECE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const PIECE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// How long a mirror that lied is not used.
 pub const MIRROR_STRIKE: Duration = Duration::from_hours(6);

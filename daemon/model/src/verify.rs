@@ -57,11 +57,6 @@ impl Run {
         Self::hashed(first, bytes, Provenance::Origin)
     }
 
-    /// The same for bytes that a mirror sent.
-    pub fn from_mirror(first: ChunkGroup, bytes: Bytes) -> Self {
-        Self::hashed(first, bytes, Provenance::Nobody)
-    }
-
     /// The same for bytes that were found to match the origin's piece hashes.
     pub fn of_checked_pieces(first: ChunkGroup, bytes: Bytes) -> Self {
         Self::hashed(first, bytes, Provenance::Pieces)
@@ -71,6 +66,12 @@ impl Run {
         let leaves =
             (first.0..).zip(bytes.chunks(group_usize())).map(|(at, group)| leaf(at, group)).collect();
         Self { first, bytes, leaves, provenance }
+    }
+
+    /// The same bytes, vouched for by nobody.
+    #[must_use]
+    pub fn disowned(self) -> Self {
+        Self { provenance: Provenance::Nobody, ..self }
     }
 
     /// Index of the first group.

@@ -8,20 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use kith_fetch::ask::{AskError, Part, Redirects, Verb};
 use kith_fetch::assemble::lane;
-use kith_fetch::source::{Abilities, ByteStream, Fault, Lane, Source, SourceError, SourceKind};
+use kith_fetch::source::{Abilities, ByteStream, Fault, Lane, Lead, Source, SourceError, SourceKind};
 use kith_model::key::Target;
 use kith_model::range::{ByteRange, ChunkGroup, GroupSpan};
 use kith_model::representation::{Head, StrongValidator};
+use kith_model::time::UnixMillis;
 use kith_model::verify::Run;
 use tracing::debug;
 
 use crate::client::{Place, Way};
 use crate::content::Content;
+use crate::ladder::Told;
+use crate::leads::{self, Subject};
 use crate::request;
 use crate::strict::Framing;
 use crate::web::{Arrival, Journey, Shared};
@@ -39,6 +42,9 @@ struct Version {
     answered: Target,
     validator: StrongValidator,
     length: u64,
+    /// What it told of the whole besides.
+    told: Told,
+    said_at: UnixMillis,
     /// Cleared when the origin turns out to ignore ranges.
     ranges: AtomicBool,
     /// As many copies as there are lanes, and one.
@@ -65,6 +71,7 @@ impl WebSource {
         answered: &Target,
         head: &Head,
         framing: Framing,
+        told: Told,
     ) -> Option<Arc<dyn Source>> {
         if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) || !framing.delimited {
             return None;
@@ -80,6 +87,8 @@ impl WebSource {
             answered: answered.clone(),
             validator,
             length,
+            told,
+            said_at: head.received_at,
             ranges: AtomicBool::new(head.status == StatusCode::PARTIAL_CONTENT || !says_no),
             lanes: Arc::new(()),
         }))))
@@ -199,6 +208,20 @@ impl Source for WebSource {
     fn blame(&self, fault: Fault) {
         debug!(host = self.0.asked.host(), ?fault, "the job blames the origin");
     }
+
+    fn leads(&self) -> BoxStream<'static, Lead> {
+        let version = &self.0;
+        leads::stream(
+            version.shared.clone(),
+            Subject {
+                asked: version.asked.clone(),
+                answered: version.answered.clone(),
+                length: version.length,
+                told: version.told.clone(),
+                said_at: version.said_at,
+            },
+        )
+    }
 }
 
 /// A lane that counts among its source's.
@@ -230,7 +253,7 @@ fn is_gone(status: StatusCode) -> bool {
 }
 
 /// The first `count` bytes; what follows is cut off with the exchange.
-fn up_to(content: Content, count: u64) -> ByteStream {
+pub(crate) fn up_to(content: Content, count: u64) -> ByteStream {
     let state = (content, count);
     stream::unfold(state, |(mut content, left)| async move {
         if left == 0 {

@@ -24,6 +24,7 @@ use crate::relay;
 use crate::request;
 use crate::resolve::Resolver;
 use crate::source::WebSource;
+use crate::strikes::Strikes;
 use crate::tasks::Tasks;
 
 pub use crate::client::RootsError;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     connections_per_host_max: usize,
     signature: Signature,
     tasks: Tasks,
+    strikes: Strikes,
 }
 
 /// What is asked for, wherever it leads.
@@ -95,7 +97,13 @@ impl Web {
         let dialer = Dialer { guard, resolver: config.resolver };
         let most = config.connections_per_host_max.max(1);
         let client = Client::new(&dialer, &config.extra_roots, most, tasks.clone())?;
-        let shared = Shared { client, connections_per_host_max: most, signature: config.signature, tasks };
+        let shared = Shared {
+            client,
+            connections_per_host_max: most,
+            signature: config.signature,
+            tasks,
+            strikes: Strikes::default(),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -152,12 +160,13 @@ async fn answer(shared: Arc<Shared>, question: Question) -> Result<Answer, AskEr
     {
         return Err(AskError::Nonsense(target.authority(), "a part of another version than was asked for"));
     }
-    let source = (question.verb == Verb::Get)
-        .then(|| WebSource::further(&shared, &question.target, headers, &target, &head, framing));
-    let source = source.flatten();
     let told = ladder::read(&hops, &target, &head, framing.length);
+    let ladder = told.ladder.clone();
+    let source = (question.verb == Verb::Get)
+        .then(|| WebSource::further(&shared, &question.target, headers, &target, &head, framing, told));
+    let source = source.flatten();
     Ok(Answer {
-        ladder: told.ladder,
+        ladder,
         hops,
         target,
         head,
@@ -181,6 +190,10 @@ impl Shared {
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    pub(crate) fn strikes(&self) -> &Strikes {
+        &self.strikes
     }
 
     pub(crate) fn connections_per_host_max(&self) -> usize {

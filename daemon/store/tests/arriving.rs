@@ -382,8 +382,7 @@ async fn a_check_says_what_finish_would_say_and_stores_nothing() {
 }
 
 fn from_mirror(bytes: &[u8], span: GroupSpan) -> Run {
-    let run = from_origin(bytes, span);
-    Run::from_mirror(run.first(), run.bytes().clone())
+    from_origin(bytes, span).disowned()
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ pub enum Place {
     Near,
     /// The origin.
     Far,
+    /// Another website with the same bytes. What it sends cannot be shown at once, so it works from the back.
+    Mirror,
 }
 
 /// How a lane ended.

@@ -26,6 +26,11 @@ impl Behaviour {
         Self { facts, rate, appears: Duration::from_millis(20), fails_after: None, stalls_after: None }
     }
 
+    fn mirror(rate: f64) -> Self {
+        let facts = Facts { place: Place::Mirror, ranges: true, lanes_max: 1 };
+        Self { facts, rate, appears: Duration::from_millis(100), fails_after: None, stalls_after: None }
+    }
+
     fn far(rate: f64) -> Self {
         let facts = Facts { place: Place::Far, ranges: true, lanes_max: 4 };
         Self { facts, rate, appears: Duration::ZERO, fails_after: None, stalls_after: None }
@@ -278,13 +283,53 @@ fn it_says_so_when_nobody_can_deliver() {
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
     let rate = prop_oneof![0.5..20.0, 20.0..500.0, 500.0..8000.0];
-    (rate, any::<bool>(), 0u64..2000, prop::option::of(1u64..3000), prop::option::of(0u64..3000)).prop_map(
-        |(rate, near, appears, fails_after, stalls_after)| {
-            let mut base = if near { Behaviour::near(rate) } else { Behaviour::far(rate) };
-            base.facts.ranges = near || fails_after.is_none();
+    (rate, 0u8..3, 0u64..2000, prop::option::of(1u64..3000), prop::option::of(0u64..3000)).prop_map(
+        |(rate, kind, appears, fails_after, stalls_after)| {
+            let mut base = match kind {
+                0 => Behaviour::near(rate),
+                1 => Behaviour::mirror(rate),
+                _ => Behaviour::far(rate),
+            };
+            base.facts.ranges = kind < 2 || fails_after.is_none();
             Behaviour { appears: Duration::from_millis(appears), fails_after, stalls_after, ..base }
         },
     )
+}
+
+#[test]
+fn a_mirror_and_the_origin_end_together() {
+    let alone = run(FILE, &[Behaviour::far(UPLINK)], &all(FILE), PATIENCE, 1);
+    let sources = [Behaviour::far(UPLINK), Behaviour::mirror(UPLINK), Behaviour::mirror(UPLINK)];
+    let outcome = run(FILE, &sources, &all(FILE), PATIENCE, 1);
+    assert!(outcome.complete);
+    assert!(outcome.took.as_secs_f64() <= alone.took.as_secs_f64() * 0.4, "{outcome:?} {alone:?}");
+    let sent: u64 = outcome.by_source.iter().sum();
+    assert!(sent <= FILE + 2 * PIECE, "{outcome:?}");
+}
+
+#[test]
+fn a_slow_or_silent_mirror_does_not_slow_the_origin() {
+    let alone = run(FILE, &[Behaviour::far(1000.0)], &all(FILE), PATIENCE, 1);
+    for rate in [0.0, 0.06, 1.0, 50.0, 400.0] {
+        let outcome = run(FILE, &[Behaviour::far(1000.0), Behaviour::mirror(rate)], &all(FILE), PATIENCE, 1);
+        assert!(outcome.complete, "{rate}: {outcome:?}");
+        assert!(outcome.took.as_secs_f64() <= alone.took.as_secs_f64() * 1.05, "{rate}: {outcome:?}");
+    }
+}
+
+#[test]
+fn with_a_good_neighbour_no_mirror_is_bothered_further() {
+    let sources = [Behaviour::far(UPLINK), Behaviour::near(LAN), Behaviour::mirror(UPLINK)];
+    let outcome = run(FILE, &sources, &all(FILE), PATIENCE, 1);
+    assert!(outcome.complete);
+    assert!(outcome.by_source[2] <= PIECE, "{outcome:?}");
+}
+
+#[test]
+fn mirrors_go_on_where_the_origin_ends() {
+    let origin = Behaviour { stalls_after: Some(500), ..Behaviour::far(1000.0) };
+    let outcome = run(FILE, &[origin, Behaviour::mirror(500.0)], &all(FILE), PATIENCE, 1);
+    assert!(outcome.complete, "{outcome:?}");
 }
 
 proptest! {

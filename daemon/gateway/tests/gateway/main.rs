@@ -4,3 +4,4 @@ mod answers;
 mod browsers;
 mod connections;
 mod house;
+mod metalinks;

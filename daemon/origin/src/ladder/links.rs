@@ -41,6 +41,8 @@ pub enum DescriptionKind {
     Metalink,
     /// BEP 3 or BEP 52.
     Torrent,
+    /// archive.org's metadata.
+    Archive,
 }
 
 /// All mirrors and descriptions that the answers name, each told with its target; `asked` is what the client asked for.

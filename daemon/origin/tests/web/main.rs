@@ -2,6 +2,7 @@
 
 mod cut;
 mod framing;
+mod mirrors;
 mod names;
 mod origin;
 mod ranges;

@@ -14,6 +14,7 @@ use kith_model::key::Target;
 use kith_origin::web::{Config, Web};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// What the origin does after a request.
@@ -23,6 +24,8 @@ pub(crate) enum Step {
     Say(Vec<u8>),
     /// Sends this many bytes of the sample, from an offset.
     Pour(u64, u64),
+    /// Sends nothing until the test says so.
+    Await(Arc<Notify>),
     /// Sends nothing and keeps the connection open.
     Hang,
     /// Closes the connection.
@@ -70,6 +73,7 @@ type Script = Arc<dyn Fn(&Seen) -> Vec<Step> + Send + Sync>;
 #[derive(Default)]
 struct Records {
     seen: Mutex<Vec<Seen>>,
+    asked: Notify,
     connections: AtomicUsize,
     sent: AtomicU64,
     closed: tokio::sync::Notify,
@@ -143,6 +147,11 @@ impl Origin {
         self.records.sent.load(Ordering::Relaxed)
     }
 
+    /// Waits until there was a request.
+    pub(crate) async fn asked(&self) {
+        self.records.asked.notified().await;
+    }
+
     /// Waits until a connection has come to its end.
     pub(crate) async fn closed(&self) {
         self.records.closed.notified().await;
@@ -152,10 +161,15 @@ impl Origin {
 async fn speak(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: &Script, records: &Records) {
     while let Some(seen) = read_head(&mut stream).await {
         records.seen.lock().expect("no panic").push(seen.clone());
+        records.asked.notify_one();
         for step in script(&seen) {
             let done = match step {
                 Step::Say(bytes) => stream.write_all(&bytes).await.is_ok(),
                 Step::Pour(from, count) => pour(&mut stream, from, count, records).await,
+                Step::Await(signal) => {
+                    signal.notified().await;
+                    true
+                }
                 Step::Hang => stream.read_u8().await.is_ok(),
                 Step::Close => false,
             };

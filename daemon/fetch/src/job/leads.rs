@@ -1,0 +1,134 @@
+//! What the origin's answer pointed to: further digests, and mirrors.
+//!
+//! A mirror is a stranger. Without piece hashes, what it sends is readable for nobody until the whole is checked, so it
+//! is used only where the origin told a digest that names the bytes, and only while everybody reads the whole: a part has
+//! no digest to wait for. When the check fails, what mirrors sent is dropped and they are blamed; the origin sends it
+//! again, and the download takes as long as from the origin alone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use kith_model::ladder::Strength;
+use kith_model::limits::{MIRRORS_AT_ONCE_MAX, MIRRORS_MAX};
+use kith_store::FinishError;
+use tracing::{debug, warn};
+
+use super::Job;
+use crate::plan::{Facts, Place, SourceId};
+use crate::source::{Fault, Lead, Proof, Source};
+
+/// The mirrors of a job.
+#[derive(Default)]
+pub(super) struct Mirrors {
+    /// Those that have not been needed yet, or cannot be used yet.
+    waiting: VecDeque<(Arc<dyn Source>, Proof)>,
+    /// Those that were put to use, also when they are of none any more.
+    used: BTreeMap<SourceId, Proof>,
+    /// Whether one has delivered since [`Job::spare_part_readers`] looked.
+    pub(super) delivered: bool,
+}
+
+impl Job {
+    pub(super) async fn follow(&mut self, lead: Lead) {
+        match lead {
+            Lead::Digests(ladder) => match self.writer.learn(ladder).await {
+                Ok(()) => self.audience.check_the_tail(),
+                Err(error) => debug!(host = %self.host, %error, "what was told later is of another version"),
+            },
+            Lead::Mirror { source, proof } if self.mirrors.waiting.len() < MIRRORS_MAX => {
+                self.mirrors.waiting.push_back((source, proof));
+            }
+            Lead::Mirror { .. } => {}
+            Lead::Torrent(_) => debug!(host = %self.host, "there is a torrent of it"),
+        }
+        self.admit_mirrors();
+    }
+
+    /// Puts mirrors to use, in the order told, as many as may be at once.
+    pub(super) fn admit_mirrors(&mut self) {
+        let is_named = self.writer.told().told() >= Strength::Joint;
+        let is_usable = |proof: Proof| match proof {
+            Proof::Pieces => true,
+            Proof::Whole => is_named && !self.audience.has_part_reader(),
+        };
+        let mut in_use = self.mirrors.used.keys().filter(|id| !self.plan.is_useless(**id)).count();
+        while in_use < MIRRORS_AT_ONCE_MAX {
+            let Some(at) = self.mirrors.waiting.iter().position(|(_, proof)| is_usable(*proof)) else {
+                break;
+            };
+            let Some((source, proof)) = self.mirrors.waiting.remove(at) else { break };
+            let abilities = source.abilities();
+            let facts = Facts {
+                place: Place::Mirror,
+                ranges: abilities.ranges,
+                lanes_max: abilities.lanes_max.max(1),
+            };
+            let id = self.plan.source_added(facts);
+            debug!(host = %self.host, mirror = source.label(), ?proof, "a mirror is said to hold it");
+            self.sources.insert(id, source);
+            self.mirrors.used.insert(id, proof);
+            in_use += 1;
+        }
+    }
+
+    /// Takes what cannot be shown yet out of the way of who waits for a part of it.
+    pub(super) async fn spare_part_readers(&mut self) {
+        if !self.audience.has_part_reader() || !self.mirrors.used.values().any(|proof| *proof == Proof::Whole)
+        {
+            return;
+        }
+        for id in self.flat_mirrors() {
+            self.plan.source_removed(id);
+        }
+        // What is on its way arrives after its lane was told to end: it is dropped then.
+        if std::mem::take(&mut self.mirrors.delivered) {
+            self.drop_doubtful().await;
+        }
+    }
+
+    /// The whole is not what was told, and mirrors had a part in it: what they sent is dropped. Whether that was so.
+    pub(super) async fn refute_mirrors(&mut self, error: &FinishError) -> bool {
+        let flat = self.flat_mirrors();
+        let liars: Vec<SourceId> =
+            flat.iter().copied().filter(|id| self.plan.proven_rate(*id).is_some()).collect();
+        if liars.is_empty() {
+            return false;
+        }
+        warn!(host = %self.host, %error, "what a mirror sent is wrong; it is thrown away");
+        self.counters.mismatches.add(1);
+        for id in liars {
+            if let Some(source) = self.sources.get(&id) {
+                source.blame(Fault::FalseClaim);
+            }
+        }
+        for id in flat {
+            self.plan.source_removed(id);
+            self.sources.remove(&id);
+            self.mirrors.used.remove(&id);
+        }
+        // One lie costs no more than the origin alone would have taken; a second one would.
+        self.mirrors.waiting.retain(|(_, proof)| *proof == Proof::Pieces);
+        self.drop_doubtful().await;
+        true
+    }
+
+    /// Uses no mirror any more.
+    pub(super) fn give_mirrors_up(&mut self) {
+        self.mirrors.waiting.clear();
+        for id in std::mem::take(&mut self.mirrors.used).into_keys() {
+            self.plan.source_removed(id);
+            self.sources.remove(&id);
+        }
+    }
+
+    fn flat_mirrors(&self) -> Vec<SourceId> {
+        let used = self.mirrors.used.iter();
+        used.filter(|(_, proof)| **proof == Proof::Whole).map(|(id, _)| *id).collect()
+    }
+
+    async fn drop_doubtful(&mut self) {
+        let held = self.writer.drop_doubtful().await;
+        self.audience.mirrored_left(&held);
+        self.plan.lost(held);
+    }
+}
