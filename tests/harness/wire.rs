@@ -4,6 +4,7 @@
 //! of it: each request is shown to a closure when its head is there and when its content is, and what the closure
 //! returns goes out as it is. A thread a connection; all are joined when it stops.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read, Result, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,7 +116,7 @@ pub struct Wire {
 struct Shared {
     script: Box<Script>,
     asked: Mutex<Vec<Asked>>,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<HashMap<u64, TcpStream>>,
     changed: Condvar,
     held: (Mutex<bool>, Condvar),
     connections: AtomicU64,
@@ -192,7 +193,7 @@ impl Drop for Wire {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.let_go();
         let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
-        for stream in lock(&self.shared.open).drain(..) {
+        for stream in lock(&self.shared.open).values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         if let Some(thread) = self.thread.take() {
@@ -213,14 +214,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
         let Ok(handle) = stream.try_clone() else { continue };
-        lock(&shared.open).push(handle);
+        lock(&shared.open).insert(connection, handle);
         let shared = Arc::clone(shared);
         threads.push(std::thread::spawn(move || {
-            let _ = shared.serve(connection, &stream);
-            let _ = stream.shutdown(Shutdown::Both);
+            // A reset is what closing does when it was asked for; every other end is an orderly one.
+            if shared.serve(connection, &stream).ok() != Some(After::Reset) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            lock(&shared.open).remove(&connection);
         }));
     }
-    for stream in lock(&shared.open).drain(..) {
+    for stream in lock(&shared.open).values() {
         let _ = stream.shutdown(Shutdown::Both);
     }
     for thread in threads {
@@ -229,29 +233,31 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 impl Shared {
-    fn serve(&self, connection: u64, stream: &TcpStream) -> Result<()> {
+    fn serve(&self, connection: u64, stream: &TcpStream) -> Result<After> {
         stream.set_nodelay(true)?;
         let mut source = BufReader::new(stream);
         while let Some(head) = Head::read(&mut source)? {
             let mut asked = Asked { connection, head, ..Asked::default() };
             if has_content(&asked.head) {
                 let early = (self.script)(&asked, Moment::Head);
-                if let Some(early) = early
-                    && self.say(&early, stream, &mut source, &asked)? == After::End
-                {
-                    return Ok(());
+                if let Some(early) = early {
+                    let after = self.say(&early, stream, &mut source, &asked)?;
+                    if after != After::More {
+                        return Ok(after);
+                    }
                 }
             }
             let read = content(&mut source, &mut asked);
             asked.whole = read.is_ok();
             self.note(asked.clone());
             read?;
-            let Some(said) = (self.script)(&asked, Moment::Whole) else { return Ok(()) };
-            if self.say(&said, stream, &mut source, &asked)? == After::End {
-                return Ok(());
+            let Some(said) = (self.script)(&asked, Moment::Whole) else { return Ok(After::End) };
+            let after = self.say(&said, stream, &mut source, &asked)?;
+            if after != After::More {
+                return Ok(after);
             }
         }
-        Ok(())
+        Ok(After::End)
     }
 
     fn note(&self, asked: Asked) {
@@ -270,7 +276,10 @@ impl Shared {
         match said.then {
             Then::GoOn => return Ok(After::More),
             Then::Close => {}
-            Then::Reset => SockRef::from(stream).set_linger(Some(Duration::ZERO))?,
+            Then::Reset => {
+                SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+                return Ok(After::Reset);
+            }
             Then::Hold => {
                 if !asked.whole {
                     self.note(asked.clone());
@@ -297,6 +306,7 @@ impl Shared {
 enum After {
     More,
     End,
+    Reset,
 }
 
 fn has_content(head: &Head) -> bool {
