@@ -77,8 +77,9 @@ fn a_foreign_page_fetches_nothing_and_learns_nothing() -> Result<()> {
     for name in ["img", "script", "link", "video", "object", "cors"] {
         assert_eq!(held[name], "failed", "{name}: {held}");
     }
-    let asked: Vec<_> = origin.requests().into_iter().skip(before).collect();
-    let asked: Vec<_> = asked.iter().map(|seen| seen.path()).filter(|path| path.contains('-')).collect();
+    let asked: Vec<_> =
+        origin.requests().into_iter().skip(before).map(|seen| seen.path().to_owned()).collect();
+    let asked: Vec<_> = asked.into_iter().filter(|path| path.contains('-')).collect();
     assert!(asked.is_empty(), "the box asked for {asked:?}");
     kith.wait_stored(names.len() as u64)
 }

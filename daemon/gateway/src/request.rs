@@ -220,7 +220,7 @@ fn prefixed(uri: &Uri) -> Option<Result<String, Refusal>> {
     let text = uri.path_and_query()?.as_str().strip_prefix('/')?;
     let (scheme, rest) = ["https", "http"].into_iter().find_map(|scheme| {
         let head = text.get(..scheme.len())?;
-        let rest = text[scheme.len()..].strip_prefix(":/")?;
+        let rest = after_colon(&text[scheme.len()..])?.strip_prefix('/')?;
         head.eq_ignore_ascii_case(scheme).then_some((scheme, rest))
     })?;
     let rest = rest.strip_prefix('/').unwrap_or(rest);
@@ -228,7 +228,18 @@ fn prefixed(uri: &Uri) -> Option<Result<String, Refusal>> {
     if rest.starts_with(['/', '\\', '?']) || rest.is_empty() {
         return Some(Err(Refusal::Target(kith_model::key::TargetError::Host)));
     }
-    Some(Ok(format!("{scheme}://{rest}")))
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    Some(Ok(format!("{scheme}://{}{path}", with_colons(authority))))
+}
+
+/// What stands behind a colon. Some clients, pip among them, escape the one of a scheme that stands in a path.
+fn after_colon(text: &str) -> Option<&str> {
+    [":", "%3A", "%3a"].into_iter().find_map(|colon| text.strip_prefix(colon))
+}
+
+/// The same clients escape the one before a port.
+fn with_colons(authority: &str) -> String {
+    authority.replace("%3A", ":").replace("%3a", ":")
 }
 
 /// Objects by hash: `/b3/..`, `/sha256/..` and RFC 6920.
