@@ -49,13 +49,22 @@ pub(crate) struct Asking<'a> {
 
 impl Asking<'_> {
     pub(crate) async fn run(self) -> (Result<Fetched, FetchError>, Outcome) {
+        let absences = &self.fetcher.inner.absences;
+        if let Some(error) = absences.just_now(&self.wish.target) {
+            return failed(error);
+        }
         let unfinished = self.unfinished();
         let question = self.question(unfinished.as_ref());
         self.fetcher.inner.counters.asked.add(1);
         match self.fetcher.inner.origin.ask(question).await {
-            Ok(answer) => self.settle(answer, unfinished).await,
+            Ok(answer) => {
+                absences.clear(&self.wish.target);
+                self.settle(answer, unfinished).await
+            }
             Err(error) => {
                 self.note(Event::Unanswered(error.to_string()));
+                let error = Arc::new(error);
+                absences.note(&self.wish.target, &error);
                 failed(error)
             }
         }
@@ -361,7 +370,11 @@ impl Fetcher {
         let asking = Asking { fetcher: self, wish };
         let question = asking.question(None);
         self.inner.counters.asked.add(1);
-        match self.inner.origin.ask(question).await {
+        let answer = self.inner.origin.ask(question).await;
+        if answer.is_ok() {
+            self.inner.absences.clear(&stored.key.target);
+        }
+        match answer {
             Ok(answer) if answer.head.status == StatusCode::NOT_MODIFIED => {
                 let _ = asking.renewed(&stored, &answer.head).await;
             }
@@ -384,7 +397,6 @@ fn passed(answer: Answer, why: Passing) -> (Result<Fetched, FetchError>, Outcome
     (Ok(Fetched::Passed(answer, why)), Outcome::Alone)
 }
 
-fn failed(error: AskError) -> (Result<Fetched, FetchError>, Outcome) {
-    let error = Arc::new(error);
+fn failed(error: Arc<AskError>) -> (Result<Fetched, FetchError>, Outcome) {
     (Err(FetchError::Ask(Arc::clone(&error))), Outcome::Failed(error))
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::absence::Absences;
 use crate::ask::{AskError, Origin, Verb};
 use crate::asking::Asking;
 use crate::audience::{Audience, Verdict};
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     config: Config,
     pub(crate) counters: Arc<Counters>,
     pub(crate) journal: Journal,
+    pub(crate) absences: Absences,
     /// Jobs that can be joined, and questions whose answer may become one.
     running: Mutex<Running>,
     pub(crate) tasks: TaskTracker,
@@ -126,6 +128,7 @@ impl Fetcher {
             config,
             counters: Arc::default(),
             journal: Journal::default(),
+            absences: Absences::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             touches: Arc::new(Semaphore::new(TOUCHES_MAX)),
@@ -366,6 +369,11 @@ impl Fetcher {
     /// The latest jobs that ended, the latest first: for those who ask after the fact where the bytes came from.
     pub fn ended(&self) -> Vec<JobView> {
         self.inner.running().ended.iter().cloned().collect()
+    }
+
+    /// Whether nobody answered at the origin of `target` within the last minute, nor has since.
+    pub fn is_away(&self, target: &Target) -> bool {
+        self.inner.absences.is_suspected(target)
     }
 
     /// What became of the latest questions to origins.

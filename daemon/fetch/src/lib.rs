@@ -5,6 +5,7 @@
 //! the reader and the handle [`fetcher::Fetcher`]. Knows no HTTP connection, no QUIC, no BitTorrent: what can deliver
 //! comes in through the traits, and what was delivered goes out through the store.
 
+mod absence;
 pub mod ask;
 mod asking;
 pub mod assemble;

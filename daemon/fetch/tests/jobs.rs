@@ -557,3 +557,23 @@ async fn an_origin_that_is_down_is_an_error_that_names_the_step() {
     let Err(FetchError::Ask(error)) = house.fetcher.fetch(wish(None)).await else { panic!("nobody answers") };
     assert!(matches!(*error, AskError::Connect(..)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_is_away_is_not_asked_again_for_seconds_and_then_found_back() {
+    let origin = ScriptedOrigin::serving(sample(10, 16));
+    origin.down.store(true, SeqCst);
+    let house = House::new(origin, Vec::new());
+    let asked = || house.origin.requests.lock().expect("lock").len();
+    for _ in 0..3 {
+        let failed = house.fetcher.fetch(wish(None)).await;
+        assert!(matches!(failed, Err(FetchError::Ask(error)) if matches!(*error, AskError::Connect(..))));
+        assert_eq!(asked(), 1);
+    }
+    house.origin.down.store(false, SeqCst);
+    tokio::time::advance(kith_model::limits::ABSENT_QUIET).await;
+    let target = Target::parse(URL).expect("a URL");
+    assert!(house.fetcher.is_away(&target));
+    assert!(house.fetcher.fetch(wish(None)).await.is_ok());
+    assert_eq!(asked(), 2);
+    assert!(!house.fetcher.is_away(&target));
+}

@@ -11,7 +11,7 @@ use kith_fetch::ask::{Answer, AskError, Redirects, Verb};
 use kith_fetch::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
 use kith_model::freshness::{self, Asked, Decision, State, Trouble};
 use kith_model::key::Target;
-use kith_model::limits::TOUCH_BYTES_MIN;
+use kith_model::limits::{ABSENT_PATIENCE, TOUCH_BYTES_MIN};
 use kith_model::range::ByteRange;
 use kith_model::representation::{Head, Representation};
 use kith_model::time::UnixMillis;
@@ -64,12 +64,26 @@ impl<'a> Errand<'a> {
                     None => self.fetch(None, Forwarded::UriMiss, &[]).await,
                 }
             }
-            Decision::Revalidate { index, lack } => {
-                self.fetch(Some(stored[index].clone()), lack.into(), &stored).await
-            }
+            Decision::Revalidate { index, lack } => self.revalidate(&stored, index, lack.into()).await,
             Decision::Fetch { lack } => self.fetch(None, lack.into(), &stored).await,
             Decision::PassThrough { .. } => self.fetch(None, Forwarded::Bypass, &stored).await,
             Decision::OnlyIfCached504 => Err(Refusal::OnlyIfCached),
+        }
+    }
+
+    /// Asks the origin about a stored response; not for longer than a moment when it was away of late: the question goes
+    /// on, and finds it back.
+    async fn revalidate(&self, stored: &[Representation], index: usize, forwarded: Forwarded) -> Answered {
+        let ask = || self.fetch(Some(stored[index].clone()), forwarded, stored);
+        if !self.gateway.fetcher.is_away(&self.target) {
+            return ask().await;
+        }
+        if let Ok(answered) = tokio::time::timeout(ABSENT_PATIENCE, ask()).await {
+            return answered;
+        }
+        match self.offline(stored, Trouble::Unreachable).await? {
+            Some(stale) => Ok((stale, Outcome::Stale)),
+            None => ask().await,
         }
     }
 

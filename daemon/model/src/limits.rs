@@ -427,5 +427,19 @@ pub const UDP_MTU_MAX: u16 = 1452;
 /// Ended jobs that are kept to be shown: one screen of them, 10 KB with their URLs.
 pub const ENDED_JOBS_MAX: usize = 32;
 
+/// How long it is told again, without asking, that nobody answers at an origin: seconds, so that who comes back is found
+/// back at once, and a page of many parts does not wait for each of them.
+pub const ABSENT_QUIET: Duration = Duration::from_secs(3);
+
+/// How long an origin where nobody answered is suspected to be away still. Then a client that may have what is stored
+/// waits [`ABSENT_PATIENCE`] for it and not for the whole of a connect.
+pub const ABSENT_SUSPECTED: Duration = Duration::from_secs(60);
+
+/// What an origin that is suspected to be away is given to answer before a stored response is served, marked stale.
+pub const ABSENT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Origins that are remembered to be away, 10 KB of them. The oldest makes room.
+pub const ABSENT_ORIGINS_MAX: usize = 64;
+
 /// Ends of questions to origins that are kept for `kith explain`: an evening's downloads, 50 KB with their URLs.
 pub const JOURNAL_ENTRIES_MAX: usize = 256;
