@@ -55,7 +55,7 @@ fn what_is_not_held_is_explained_with_the_reason() -> Result<()> {
     let origin = Origin::empty()
         .and("secret", Resource::of(Body::seeded(82, MIB)).field("Cache-Control", "no-store"))
         .and("wrong", Resource::of(Body::seeded(84, MIB)).field("Repr-Digest", &wrong))
-        .and("gone", Resource::refusal(410, "Gone"))
+        .and("gone", Resource::refusal(410, "Gone").field("Cache-Control", "no-store"))
         .start()?;
     let kith = Kith::start_one("box")?;
     for (path, whole, told) in [
