@@ -207,8 +207,10 @@ impl Client {
         };
         let answered = timeout(ORIGIN_CONNECT_TIMEOUT + ORIGIN_FIRST_BYTE_TIMEOUT, pool.request(request));
         tokio::select! {
-            answered = answered => answered.map_err(|_| AskError::Timeout(call.target.authority())),
+            // Too many are too many, also when the answer stands right behind them.
+            biased;
             () = patience.exhausted() => Err(chatter(call.target)),
+            answered = answered => answered.map_err(|_| AskError::Timeout(call.target.authority())),
         }
     }
 }

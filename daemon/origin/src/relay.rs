@@ -70,9 +70,11 @@ pub(crate) async fn relay(shared: &Arc<Shared>, asked: Relayed) -> Result<Reply,
         move || progress.wanted.notify_one()
     });
     let answered = tokio::select! {
+        // Too many are too many, also when the answer stands right behind them.
+        biased;
+        () = interim.exhausted() => Err(chatter(&target)),
         answered = sender.send_request(request) => answered.map_err(|error| fault(target.authority(), &error)),
         () = progress.stalled() => Err(AskError::Timeout(target.authority())),
-        () = interim.exhausted() => Err(chatter(&target)),
     };
     progress.lock().answered = true;
     let response = answered?;

@@ -220,6 +220,21 @@ async fn a_request_that_came_back_is_noticed_before_it_goes_out() {
     assert_eq!(origin.connections(), 0);
 }
 
+/// The library skips interim answers without a bound. A flood was once taken when the final answer stood behind it in
+/// the same packet, and refused when it did not.
+#[tokio::test]
+async fn a_flood_of_interim_answers_is_nonsense_whatever_comes_behind_it() {
+    let file = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let interim = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let few = Origin::always(say(interim.repeat(4) + file));
+    assert!(get(&room(), &few.url("/")).await.is_ok());
+    for _ in 0..20 {
+        let flood = Origin::always(say(interim.repeat(1000) + file));
+        let outcome = get(&room(), &flood.url("/")).await;
+        assert!(matches!(outcome, Err(AskError::Nonsense(..))), "{:?}", outcome.err());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_origin_is_given_up() {
     let origin = Origin::always(vec![Step::Hang]);
