@@ -21,6 +21,7 @@ pub mod pairing;
 pub mod patience;
 pub mod place;
 pub mod resource;
+pub mod script;
 pub mod secure;
 pub mod tool;
 pub mod wire;

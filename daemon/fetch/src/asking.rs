@@ -4,6 +4,7 @@
 //! an answer can become: a renewed representation, a job, or a body that passes through.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -57,6 +58,10 @@ impl Asking<'_> {
         let question = self.question(unfinished.as_ref());
         self.fetcher.inner.counters.asked.add(1);
         match self.fetcher.inner.origin.ask(question).await {
+            Ok(answer) if self.is_about_another(&answer) => {
+                let wish = Wish { stored: None, conditions: HeaderMap::new(), ..self.wish };
+                Box::pin(Asking { fetcher: self.fetcher, wish }.run()).await
+            }
             Ok(answer) => {
                 absences.clear(&self.wish.target);
                 self.settle(answer, unfinished).await
@@ -68,6 +73,19 @@ impl Asking<'_> {
                 failed(error)
             }
         }
+    }
+
+    /// A 304 by the tag of a version that was not asked about (RFC 9111 section 4.3.4): the whole is needed.
+    fn is_about_another(&self, answer: &Answer) -> bool {
+        let confirms = |stored: &Representation| freshness::confirms(&stored.head, &answer.head);
+        answer.head.status == StatusCode::NOT_MODIFIED
+            && self.wish.stored.as_ref().is_some_and(|stored| !confirms(stored))
+    }
+
+    /// RFC 9111 section 4.3.3: what is stored outlives the trouble of its origin, which may come with a lifetime.
+    fn is_spared(&self, answer: &Answer) -> bool {
+        let stored = || self.fetcher.inner.store.representations(&self.wish.target).unwrap_or_default();
+        answer.head.status.is_server_error() && stored().iter().any(|one| one.head.status.is_success())
     }
 
     fn note(&self, event: Event) {
@@ -153,7 +171,7 @@ impl Asking<'_> {
         {
             return (Err(FetchError::Unsatisfiable { length }), Outcome::Alone);
         }
-        if self.wish.verb == Verb::Head {
+        if self.wish.verb == Verb::Head || self.is_spared(&answer) {
             return passed(answer, Passing::NotStorable);
         }
         let drafted = match Drafted::of(&answer, &self.wish) {
@@ -181,7 +199,7 @@ impl Asking<'_> {
         stored: &Representation,
         answer: &Head,
     ) -> Option<(Result<Fetched, FetchError>, Outcome)> {
-        if answer.status == StatusCode::NOT_MODIFIED && freshness::confirms(&stored.head, answer) {
+        if answer.status == StatusCode::NOT_MODIFIED {
             return Some(self.renewed(stored, answer).await);
         }
         // RFC 9111 section 4.3.5.
@@ -202,12 +220,16 @@ impl Asking<'_> {
 
     /// A newer answer that may not be kept takes the place of the older one all the same.
     async fn superseded(&self, answer: &Head) {
-        if let Some(stored) = &self.wish.stored
-            && (self.wish.verb, self.wish.company) == (Verb::Get, Company::Shared)
-            && answer.status.is_success()
-            && let Err(error) = self.fetcher.inner.store.forget(&stored.key).await
-        {
-            warn!(%error, "an outdated representation could not be dropped");
+        let is_newer = (self.wish.verb, self.wish.company) == (Verb::Get, Company::Shared);
+        let Some((_, variant)) = freshness::selecting(&answer.headers, &self.wish.headers)
+            .filter(|_| is_newer && answer.status.is_success())
+        else {
+            return;
+        };
+        let key = CacheKey { target: self.wish.target.clone(), variant };
+        let stored = self.fetcher.inner.store.representations(&self.wish.target).unwrap_or_default();
+        if stored.iter().any(|one| one.key == key) {
+            self.fetcher.forget(&key).await;
         }
     }
 
@@ -291,6 +313,7 @@ impl Asking<'_> {
             body: writer.body(),
             audience: Arc::clone(&audience),
             filed: CancellationToken::new(),
+            outdated: AtomicBool::new(false),
         });
         // The asker sits down before the job looks who is there.
         let seated = self.fetcher.seat(&shared, self.wish.range);
@@ -330,6 +353,10 @@ impl Asking<'_> {
             if company == Company::Shared {
                 fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
             }
+            if ended.outdated.load(Relaxed) {
+                // An unsafe request has changed what it stood for (RFC 9111 section 4.4).
+                fetcher.forget(&ended.draft.key).await;
+            }
             fetcher.withdraw(&ended);
         });
         let outcome = if company == Company::Alone { Outcome::Alone } else { Outcome::Job(shared) };
@@ -338,6 +365,12 @@ impl Asking<'_> {
 }
 
 impl Fetcher {
+    async fn forget(&self, key: &CacheKey) {
+        if let Err(error) = self.inner.store.forget(key).await {
+            warn!(%error, "an outdated representation could not be dropped");
+        }
+    }
+
     /// Lets the origin count a download that is served from the shelf: a conditional GET in the background. A 304
     /// renews what is stored, another version is left for the next client to fetch, and a withdrawal (403, 404, 410,
     /// 451) takes it off the shelf.

@@ -38,10 +38,6 @@ impl Drafted {
         if !status.is_success() && length.is_some_and(|length| length > ERROR_BYTES_MAX) {
             return Err("it is large for something that is no success".to_owned());
         }
-        // RFC 9111 section 4.3.3: the stored response outlives the trouble of its origin.
-        if status.is_server_error() && wish.stored.is_some() {
-            return Err("it is no better than what is stored".to_owned());
-        }
         let kept = freshness::kept(head.clone());
         let (selecting, variant) = freshness::selecting(&kept.headers, &wish.headers)
             .ok_or_else(|| "it varies by what cannot be compared".to_owned())?;

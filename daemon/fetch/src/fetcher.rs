@@ -4,13 +4,14 @@
 //! the job, unless the answer is not theirs to share (not storable, another variant).
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::HeaderMap;
-use kith_model::freshness;
+use kith_model::freshness::{self, CacheControl, Directive};
 use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest};
 use kith_model::limits::ENDED_JOBS_MAX;
@@ -33,7 +34,7 @@ use crate::counters::Counters;
 use crate::journal::Journal;
 use crate::reader::{Extent, Reader};
 use crate::source::{Finder, Found, Wanted};
-use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Wish};
+use crate::wish::{Arriving, ByteWish, Collapsed, Company, FetchError, Fetched, Wish};
 
 /// Touches on their way at once: a burst of small hits must not become a burst of connections to one site.
 const TOUCHES_MAX: usize = 32;
@@ -105,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) audience: Arc<Audience>,
     /// Cancelled when the job is over and what came of it is on the shelf.
     pub(crate) filed: CancellationToken,
+    /// What it brings was made doubtful while it came.
+    pub(crate) outdated: AtomicBool,
 }
 
 /// What came of a question, for those who wait for it.
@@ -149,10 +152,17 @@ impl Fetcher {
     /// # Cancel safety
     /// Dropping the future may leave some of them.
     pub async fn invalidate(&self, target: &Target) {
-        {
+        let jobs = {
             let mut running = self.inner.running();
-            running.jobs.remove(target);
             running.questions.remove(target);
+            running.jobs.remove(target).unwrap_or_default()
+        };
+        for job in &jobs {
+            job.outdated.store(true, Relaxed);
+        }
+        for job in jobs.iter().filter(|job| job.is_whole()) {
+            // Else it would be filed a moment after it was forgotten.
+            let _ = tokio::time::timeout(FILING_LIMIT, job.filed.cancelled()).await;
         }
         let stored = self.inner.store.representations(target).unwrap_or_default();
         for representation in stored.iter() {
@@ -186,13 +196,10 @@ impl Fetcher {
     /// # Cancel safety
     /// Dropping the future takes the wish back; a fetch that others joined goes on.
     pub async fn fetch(&self, wish: Wish) -> Result<Fetched, FetchError> {
-        if wish.company == Company::Alone {
-            return self.ask_alone(wish).await;
-        }
         if let Some(job) = self.joinable(&wish) {
             return self.join(&job, wish.range);
         }
-        if wish.verb == Verb::Head {
+        if wish.company == Company::Alone || wish.verb == Verb::Head {
             return self.ask_alone(wish).await;
         }
         // A 304 to its conditions could be nobody else's.
@@ -268,25 +275,37 @@ impl Fetcher {
         let answers = |job: &&Arc<Shared>| {
             let head = &job.draft.head;
             let is_later = wish.stored.as_ref().is_none_or(|mine| mine.head.received_at < head.received_at);
-            let is_under_way = wish.stored.is_none() && !job.is_whole();
+            let is_shared = wish.company == Company::Shared && wish.stored.is_none();
+            let is_under_way = is_shared && !job.is_whole();
             let is_reusable = || is_later && freshness::is_reusable(unix_now(), &wish.headers, head);
             job.suits(&wish.headers) && (is_under_way || is_reusable())
         };
         running.jobs.get(&wish.target)?.iter().find(answers).cloned()
     }
 
-    /// Waits until what is all here of a target is on the shelf, for a moment at most; says whether there was such. It
-    /// is for who may not use it without asking and needs its validators for that; others join it.
+    /// Waits until what is all here of a target is on the shelf, for a moment at most; says whether there was such.
+    /// `served` is what is on the shelf and would be served: only what is newer counts then. Otherwise what the request
+    /// may use as it is does not: it is joined.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn filing(&self, target: &Target, headers: &HeaderMap) -> bool {
+    pub async fn filing(&self, target: &Target, request: &HeaderMap, served: Option<&Head>) -> bool {
         let whole = {
             let running = self.inner.running();
-            let is_doubtful = |job: &&Arc<Shared>| {
-                job.is_whole() && !freshness::is_reusable(unix_now(), headers, &job.draft.head)
+            let counts = |job: &&Arc<Shared>| {
+                let head = &job.draft.head;
+                // Who wants nothing but what is stored joins nothing.
+                let only_stored = || CacheControl::of_request(request).has(Directive::OnlyIfCached);
+                let is_joined = || {
+                    job.suits(request) && freshness::is_reusable(unix_now(), request, head) && !only_stored()
+                };
+                job.is_whole()
+                    && match served {
+                        Some(served) => job.suits(request) && served.received_at < head.received_at,
+                        None => !is_joined(),
+                    }
             };
-            running.jobs.get(target).and_then(|jobs| jobs.iter().find(is_doubtful)).cloned()
+            running.jobs.get(target).and_then(|jobs| jobs.iter().find(counts)).cloned()
         };
         let Some(job) = whole else { return false };
         tokio::time::timeout(FILING_LIMIT, job.filed.cancelled()).await.is_ok()
@@ -302,13 +321,16 @@ impl Fetcher {
     }
 
     fn join(&self, job: &Arc<Shared>, wish: Option<ByteWish>) -> Result<Fetched, FetchError> {
+        let collapsed = if job.is_whole() { Collapsed::Whole } else { Collapsed::Joined };
         let arriving = self.seat(job, wish)?;
-        Ok(Fetched::Arriving(Arriving { collapsed: true, ..arriving }))
+        Ok(Fetched::Arriving(Arriving { collapsed, ..arriving }))
     }
 
     /// A place in a job's audience.
     pub(crate) fn seat(&self, job: &Shared, wish: Option<ByteWish>) -> Result<Arriving, FetchError> {
-        let length = job.draft.length.or(job.body.length());
+        let length = job.draft.length.or(job.body.length()).or(job.audience.length());
+        // RFC 9110 section 14.2: a range is one of a successful answer.
+        let wish = wish.filter(|_| job.draft.head.status == http::StatusCode::OK);
         let range = match (wish, length) {
             (Some(wish), Some(length)) => {
                 Some(wish.resolve(length).ok_or(FetchError::Unsatisfiable { length })?)
@@ -321,7 +343,14 @@ impl Fetcher {
         let whole = start == 0 && end == length;
         let extent = if whole { Extent::Whole } else { Extent::Part };
         let reader = Reader::arriving(job.body.clone(), start, end, counters, &job.audience, extent);
-        Ok(Arriving { head: job.draft.head.clone(), length, range, collapsed: false, partial: false, reader })
+        Ok(Arriving {
+            head: job.draft.head.clone(),
+            length,
+            range,
+            collapsed: Collapsed::Own,
+            partial: false,
+            reader,
+        })
     }
 
     /// Lets others join a job until it ends.

@@ -91,11 +91,22 @@ pub struct Arriving {
     /// The wished range in that length; the whole when absent. `Unsatisfiable` is told by [`FetchError`].
     pub range: Option<ByteRange>,
     /// Whether somebody else's request to the origin was joined.
-    pub collapsed: bool,
+    pub collapsed: Collapsed,
     /// Whether an earlier fetch had left a part of it.
     pub partial: bool,
     /// Positioned at the range.
     pub reader: Reader,
+}
+
+/// Whose request to the origin brings a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collapsed {
+    /// The asker's own.
+    Own,
+    /// Somebody else's, which goes on.
+    Joined,
+    /// Somebody else's; all of it was here already and is being filed.
+    Whole,
 }
 
 /// Why a wish cannot be granted.

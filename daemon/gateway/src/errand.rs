@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, Response, StatusCode};
 use kith_fetch::ask::{Answer, AskError, Redirects, Verb};
-use kith_fetch::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
+use kith_fetch::wish::{Arriving, ByteWish, Collapsed, Company, FetchError, Fetched, Passing, Wish};
 use kith_model::freshness::{self, Asked, Decision, State, Trouble};
 use kith_model::key::Target;
 use kith_model::limits::{ABSENT_PATIENCE, TOUCH_BYTES_MIN};
@@ -44,11 +44,12 @@ impl<'a> Errand<'a> {
     pub(crate) async fn run(self) -> Answered {
         let mut stored = self.stored();
         let mut decision = self.decide(&stored);
-        // What came whole a moment ago and is not on the shelf yet: with its validators the origin need not send it
-        // once more.
-        if matches!(decision, Decision::Fetch { .. } | Decision::Revalidate { .. })
-            && self.gateway.fetcher.filing(&self.target, &self.demand.headers).await
-        {
+        // What came whole a moment ago and is not on the shelf yet counts as if it were.
+        let served = match decision {
+            Decision::Serve { index, .. } => Some(&stored[index].head),
+            _ => None,
+        };
+        if self.gateway.fetcher.filing(&self.target, &self.demand.headers, served).await {
             stored = self.stored();
             decision = self.decide(&stored);
         }
@@ -199,10 +200,14 @@ impl<'a> Errand<'a> {
     }
 
     async fn arriving(&self, mut arriving: Arriving, forwarded: Forwarded) -> Answered {
-        let collapsed = arriving.collapsed;
+        let collapsed = arriving.collapsed == Collapsed::Joined;
         let forwarded = if arriving.partial { Forwarded::Partial } else { forwarded };
-        let status = CacheStatus::Stored { forwarded, status: arriving.head.status, collapsed };
-        let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
+        let stored = CacheStatus::Stored { forwarded, status: arriving.head.status, collapsed };
+        let (status, outcome) = match arriving.collapsed {
+            Collapsed::Own => (stored, Outcome::Miss),
+            Collapsed::Joined => (stored, Outcome::Collapsed),
+            Collapsed::Whole => (CacheStatus::Hit, Outcome::Hit),
+        };
         if let Some(response) = self.judged(&arriving.head, status)? {
             return Ok((response, outcome));
         }

@@ -2,7 +2,8 @@
 //!
 //! To origins go the fields that are known to do no harm to others who get the same stored answer. A field that is
 //! not known may change the answer in ways that `Vary` does not tell (caches were poisoned so), yet a program may
-//! need it: it is passed on, and the answer is that client's alone.
+//! need it: it is passed on, and what comes stays within the household. When the field has a name of the kind that
+//! carries secrets, or by which servers were deceived, the answer is that client's alone.
 
 use http::header::{
     ACCEPT_ENCODING, ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH,
@@ -130,7 +131,18 @@ fn fate(name: &HeaderName, door: Door, hop: &[HeaderName]) -> Fate {
     if ours || hostile || is_hop_by_hop(name) || hop.contains(name) {
         return Fate::Dropped;
     }
-    Fate::PassedUnstored
+    if is_suspicious(text) { Fate::PassedUnstored } else { Fate::PassedAlone }
+}
+
+/// Whether a field that is not known may be a secret, or may tell a server to answer another request than the one that
+/// it was sent: by its name, since nothing else is known. Nearly all such fields begin with `x-`.
+fn is_suspicious(name: &str) -> bool {
+    const WORDS: [&str; 26] = [
+        "access", "api", "auth", "client", "cookie", "cred", "csrf", "debug", "forward", "host", "id-token",
+        "jwt", "key", "method", "origin", "original", "override", "pass", "path", "proxy", "rewrite",
+        "secret", "session", "token", "url", "user",
+    ];
+    name.starts_with("x-") || WORDS.iter().any(|word| name.contains(word))
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -377,6 +389,13 @@ mod tests {
         let (passed, company) = for_origin(fields(&[("x-api-key", "k")]), Door::Proxy);
         assert_eq!(passed, fields(&[("x-api-key", "k"), ("cache-control", "no-store")]));
         assert_eq!(company, Company::Alone);
+        for (name, is_kept_out) in
+            [("private-token", true), ("base-url", true), ("true-client-ip", true), ("test-number", false)]
+        {
+            let (passed, company) = for_origin(fields(&[(name, "1")]), Door::Proxy);
+            assert_eq!(passed.contains_key(CACHE_CONTROL), is_kept_out, "{name}");
+            assert_eq!(company, Company::Alone);
+        }
     }
 
     #[test]

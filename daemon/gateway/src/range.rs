@@ -117,6 +117,21 @@ mod tests {
         }
 
         #[test]
+        fn what_is_written_is_read(start in 0u64..1 << 60, more in 1u64..1 << 60, after in 0u64..1 << 60) {
+            let (end, length) = (start + more, start + more + after);
+            let asked = format!("bytes={start}-{}", end - 1);
+            prop_assert_eq!(parsed(&asked), Some(ByteWish::FromTo(start, end)));
+            prop_assert_eq!(parsed(&format!("bytes={start}-")), Some(ByteWish::From(start)));
+            prop_assert_eq!(parsed(&format!("bytes=-{more}")), Some(ByteWish::Last(more)));
+            // An answer's place reads like the question for it.
+            let place = content_range(ByteRange::new(start, end).expect("in order"), length);
+            let place = place.to_str().expect("text");
+            let (of, told) = place.split_once('/').expect("a length");
+            prop_assert_eq!(parsed(&of.replace(' ', "=")), Some(ByteWish::FromTo(start, end)));
+            prop_assert_eq!(told.parse(), Ok(length));
+        }
+
+        #[test]
         fn foreign_text_never_panics(text in "[ -~]{0,200}") {
             let _ = parsed(&text);
         }

@@ -264,11 +264,16 @@ fn what_is_stored_leaves_only_when_it_is_known_first_hand() {
         (Standing::FirstHand, Audience::World, Err(Reason::NotOffered)),
         (Standing::Claimed, Audience::Household, Ok(())),
         (Standing::Claimed, Audience::Mine, Err(Reason::NotFirstHand)),
+        (Standing::Household, Audience::Household, Ok(())),
+        (Standing::Household, Audience::Mine, Err(Reason::Household)),
     ] {
         let key = CacheKey { target: target.clone(), variant: Variant::ONLY };
         let (head, selecting) = (head.clone(), Vec::new());
         let representation = Representation { key, selecting, head, object, length, standing };
         assert_eq!(may_leave(&representation, &info, audience), expected, "{standing:?} {audience:?}");
+        let status = StatusCode::NOT_FOUND;
+        let error = Representation { head: Head { status, ..representation.head.clone() }, ..representation };
+        assert_eq!(may_leave(&error, &info, audience).is_ok(), audience == Audience::Household);
     }
 }
 

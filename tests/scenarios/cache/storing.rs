@@ -1,0 +1,42 @@
+//! What is stored at all (RFC 9111 section 3).
+
+use super::line::Case;
+
+#[rustfmt::skip]
+pub(crate) const CASES: &[Case] = &[
+    Case("an explicit lifetime is enough", "cache-control: max-age=60", "GET || GET", "asked || hit"),
+    Case("a date of expiry is enough", "expires: {+60}", "GET || GET", "asked || hit"),
+    Case("public alone gives no lifetime", "cache-control: public", "GET || GET", "asked || asked"),
+    Case("public and an age of the file are enough", "cache-control: public | last-modified: {-86400}", "GET || GET", "asked || hit"),
+    Case("nothing said is nothing stored", "x-a: 1", "GET || GET", "asked || asked"),
+    Case("no-store is not stored", "cache-control: no-store, max-age=60", "GET || GET", "asked || asked"),
+    Case("No-Store in any case is not stored", "cache-control: No-StOrE, max-age=60", "GET || GET", "asked || asked"),
+    Case("no-store on a line of its own is not stored", "cache-control: max-age=60 | cache-control: no-store", "GET || GET", "asked || asked"),
+    Case("no-store behind a semicolon is not stored", "cache-control: max-age=60; no-store", "GET || GET", "asked || asked"),
+    Case("no-store with an argument is not stored", "cache-control: no-store=x, max-age=60", "GET || GET", "asked || asked"),
+    Case("no-store inside quotes is a word", "cache-control: x=\"no-store\", max-age=60", "GET || GET", "asked || hit"),
+    Case("private is not stored", "cache-control: private, max-age=60", "GET || GET", "asked || asked"),
+    Case("private wins over public", "cache-control: public, private, max-age=60", "GET || GET", "asked || asked"),
+    Case("private with a field keeps the rest", "cache-control: private=\"x-a\", max-age=60 | x-a: 1 | x-b: 2", "GET || GET", "asked +x-a:1 +x-b:2 || hit -x-a +x-b:2"),
+    Case("private with two fields keeps the rest", "cache-control: private=\"x-a, X-B\", max-age=60 | x-a: 1 | x-b: 2", "GET || GET", "asked +x-b:2 || hit -x-a -x-b"),
+    Case("private with a bare word is private", "cache-control: private=x-a, max-age=60 | x-a: 1", "GET || GET", "asked || asked"),
+    Case("private with nothing in quotes is private", "cache-control: private=\"\", max-age=60", "GET || GET", "asked || asked"),
+    Case("a validator alone is enough", "etag: \"a\" || 304", "GET || GET", "asked || checked"),
+    Case("a weak validator alone is enough", "etag: W/\"a\" || 304", "GET || GET", "asked || checked"),
+    Case("chunked content is stored when it is whole", "cache-control: max-age=60 | :chunked", "GET || GET", "asked || hit"),
+    Case("content that ends with the connection is not stored", "cache-control: max-age=60 | :close", "GET || GET", "asked || asked"),
+    Case("empty content is content", "cache-control: max-age=60 | :body=", "GET || GET", "asked || hit"),
+    Case("a coding that was not asked for is not stored", "cache-control: max-age=60 | content-encoding: gzip", "GET || GET", "asked || asked"),
+    Case("a newer answer that may not be kept ends the older one", "cache-control: max-age=60 || cache-control: no-store || cache-control: max-age=60", "GET || GET | cache-control: no-cache || GET", "asked || asked || asked"),
+    Case("a newer answer takes the place of the older one", "cache-control: max-age=60 || cache-control: max-age=60", "GET || GET | cache-control: no-cache || GET", "asked || asked || hit#2"),
+    Case("other queries are other resources", "cache-control: max-age=60", "GET || GET ?x=1", "asked || none =404"),
+    Case("proxy: a cookie that is set for one is not kept", "cache-control: max-age=60 | set-cookie: a=b", "GET || GET", "asked +set-cookie:a=b || asked"),
+    Case("proxy: beside public the rest is kept", "cache-control: public, max-age=60 | set-cookie: a=b", "GET || GET", "asked +set-cookie:a=b || hit -set-cookie"),
+    Case("proxy: beside s-maxage the rest is kept", "cache-control: s-maxage=60 | set-cookie: a=b", "GET || GET", "asked +set-cookie:a=b || hit -set-cookie"),
+    Case("proxy: a cookie that is set apart is not kept and the rest is", "cache-control: max-age=60, no-cache=\"set-cookie\" | set-cookie: a=b", "GET || GET", "asked +set-cookie:a=b || hit -set-cookie"),
+    Case("prefix: cookies do not come through", "cache-control: public, max-age=60 | set-cookie: a=b", "GET || GET", "asked -set-cookie || hit -set-cookie"),
+    Case("an unknown field of the asker keeps nothing from being stored", "cache-control: max-age=60", "GET | request-number: 1 || GET | request-number: 2", "asked ?request-number:1 || hit"),
+    Case("a field that smells of a secret does", "cache-control: max-age=60", "GET | job-token: 1 || GET", "asked ?job-token:1 || asked"),
+    Case("a field that smells of a forgery does", "cache-control: max-age=60", "GET | x-evil: 1 || GET", "asked || asked"),
+    Case("a field that was used for forgeries does not get through", "cache-control: max-age=60", "GET | x-forwarded-host: evil || GET", "asked !x-forwarded-host || hit"),
+];
