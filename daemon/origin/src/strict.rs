@@ -273,6 +273,7 @@ pub fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use kith_model::representation::StrongValidator;
     use proptest::prelude::*;
 
     use super::*;
@@ -292,6 +293,11 @@ mod tests {
 
     fn part(start: u64, end: Option<u64>) -> Asked {
         Asked { verb: Verb::Get, part: Some(Part { start, end, of: None }), conditional: false }
+    }
+
+    fn of_a_version(start: u64, end: Option<u64>) -> Asked {
+        let of = Some(StrongValidator::ETag(HeaderValue::from_static("\"a\"")));
+        Asked { part: Some(Part { start, end, of }), ..part(start, end) }
     }
 
     fn check(asked: &Asked, status: u16, fields: &[(&'static str, &str)]) -> Result<Framing, &'static str> {
@@ -352,8 +358,12 @@ mod tests {
             (part(10, None), "bytes 10-99/100", ok(10, 100, Some(100))),
             (part(90, Some(200)), "bytes 90-99/100", ok(90, 100, Some(100))),
             (part(10, None), "bytes 10-99/*", bad),
-            (part(10, None), "bytes 10-98/100", bad),
-            (part(10, Some(20)), "bytes 10-18/100", bad),
+            (part(10, None), "bytes 10-98/100", ok(10, 99, Some(100))),
+            (part(10, Some(20)), "bytes 10-18/100", ok(10, 19, Some(100))),
+            (part(10, Some(20)), "bytes 12-18/100", ok(12, 19, Some(100))),
+            (of_a_version(10, None), "bytes 10-98/100", bad),
+            (of_a_version(10, Some(20)), "bytes 10-18/100", bad),
+            (of_a_version(10, Some(20)), "bytes 10-19/100", ok(10, 20, Some(100))),
             (part(10, Some(20)), "bytes 9-19/100", bad),
             (part(10, Some(20)), "bytes 0-19/100", bad),
             (part(10, Some(20)), "bytes 10-19/15", bad),

@@ -142,9 +142,11 @@ async fn each_trouble_of_the_origin_has_its_status_and_step() {
         (|| AskError::Nonsense("a.test".to_owned(), "two lengths"), 502, "http_protocol_error"),
         (|| AskError::Loop, 508, "proxy_loop_detected"),
     ];
-    for (trouble, status, step) in troubles {
+    for (number, (trouble, status, step)) in troubles.into_iter().enumerate() {
         house.change_site(|site| site.trouble = Some(trouble));
-        let reply = house.get(URL, "Accept: application/json\r\n").await;
+        // What was away a moment ago is not asked again: each trouble is another host's.
+        let url = format!("http://host{number}.test/a");
+        let reply = house.get(&url, "Accept: application/json\r\n").await;
         assert_eq!(reply.status, status);
         assert_eq!(reply.field("proxy-status"), Some(&format!("kith; error={step}")[..]));
         let body: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
