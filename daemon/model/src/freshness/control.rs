@@ -22,9 +22,9 @@ pub(super) const DELTA_MAX: Duration = Duration::from_secs(1 << 31);
 pub enum Directive {
     /// Sections 5.2.1.5 and 5.2.2.5.
     NoStore,
-    /// Sections 5.2.1.4 and 5.2.2.4. The form that names fields is [`named_fields`]'s.
+    /// Sections 5.2.1.4 and 5.2.2.4. The form that names fields is another matter: it keeps them out of what is stored.
     NoCache,
-    /// Section 5.2.2.7. The form that names fields is [`named_fields`]'s.
+    /// Section 5.2.2.7. The form that names fields is another matter: it keeps them out of what is stored.
     Private,
     /// Section 5.2.2.9.
     Public,
