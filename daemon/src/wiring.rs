@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use kith_admin::house::{self, Admin, Facts, Metrics, Parts};
 use kith_admin::serve;
 use kith_fetch::ask::Origin;
@@ -167,9 +168,9 @@ fn open_admin(
     for port in ports {
         let port = tokio::net::TcpListener::from_std(port)
             .map_err(|error| Failure::new(Exit::General, format!("admin.listen: {error}")))?;
-        tasks.spawn(serve::port(admin.clone(), port, tasks.clone(), stop.clone()));
+        tasks.spawn(serve::port(admin.clone(), port, tasks.clone(), stop.clone()).boxed());
     }
-    tasks.spawn(serve::control(admin.clone(), control, tasks.clone(), stop.clone()));
+    tasks.spawn(serve::control(admin.clone(), control, tasks.clone(), stop.clone()).boxed());
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -66,13 +67,16 @@ impl Pairing {
         let close = CancellationToken::new();
         let closed = close.clone();
         let future = window.outcome;
-        self.tasks.spawn(async move {
-            let outcome = tokio::select! {
-                outcome = future => outcome,
-                () = closed.cancelled() => Outcome::Closed,
-            };
-            tell.send_replace(Some(outcome));
-        });
+        self.tasks.spawn(
+            async move {
+                let outcome = tokio::select! {
+                    outcome = future => outcome,
+                    () = closed.cancelled() => Outcome::Closed,
+                };
+                tell.send_replace(Some(outcome));
+            }
+            .boxed(),
+        );
         *self.lock() = Some(Current { outcome, close });
         Opened { code: window.code, expires_s: window.open_for.as_secs(), name: name.to_owned() }
     }
@@ -106,7 +110,6 @@ impl Pairing {
 mod tests {
     use std::time::Duration;
 
-    use futures_util::FutureExt;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -59,7 +60,7 @@ pub async fn port(admin: Admin, listener: TcpListener, tasks: TaskTracker, stop:
                     continue;
                 }
                 let visitor = Visitor { admin: admin.clone(), door: Door::Port, local: Some(local.ip()) };
-                tasks.spawn(connection(visitor, stream, permit, stop.clone()));
+                tasks.spawn(connection(visitor, stream, permit, stop.clone()).boxed());
             }
             Err(error) => failed_accept(&error).await,
         }
@@ -80,7 +81,7 @@ pub async fn control(admin: Admin, listener: UnixListener, tasks: TaskTracker, s
         match accepted {
             Ok((stream, _)) => {
                 let visitor = Visitor { admin: admin.clone(), door: Door::Control, local: None };
-                tasks.spawn(connection(visitor, stream, permit, stop.clone()));
+                tasks.spawn(connection(visitor, stream, permit, stop.clone()).boxed());
             }
             Err(error) => failed_accept(&error).await,
         }

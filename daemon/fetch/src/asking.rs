@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use kith_model::freshness::{self, Reach};
 use kith_model::key::{CacheKey, Variant};
@@ -348,17 +348,20 @@ impl Asking<'_> {
         let (fetcher, stop, ended) =
             (self.fetcher.clone(), self.fetcher.inner.stop.clone(), Arc::clone(&shared));
         let company = self.wish.company;
-        self.fetcher.inner.tasks.spawn(async move {
-            let event = job.run(stop).await;
-            if company == Company::Shared {
-                fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
+        self.fetcher.inner.tasks.spawn(
+            async move {
+                let event = job.run(stop).await;
+                if company == Company::Shared {
+                    fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
+                }
+                if ended.outdated.load(Relaxed) {
+                    // An unsafe request has changed what it stood for (RFC 9111 section 4.4).
+                    fetcher.forget(&ended.draft.key).await;
+                }
+                fetcher.withdraw(&ended);
             }
-            if ended.outdated.load(Relaxed) {
-                // An unsafe request has changed what it stood for (RFC 9111 section 4.4).
-                fetcher.forget(&ended.draft.key).await;
-            }
-            fetcher.withdraw(&ended);
-        });
+            .boxed(),
+        );
         let outcome = if company == Company::Alone { Outcome::Alone } else { Outcome::Job(shared) };
         (arriving.map(Fetched::Arriving), outcome)
     }
@@ -380,13 +383,16 @@ impl Fetcher {
             return;
         };
         let (fetcher, stop) = (self.clone(), self.inner.stop.clone());
-        self.inner.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = fetcher.touch_now(stored, headers) => {}
+        self.inner.tasks.spawn(
+            async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = fetcher.touch_now(stored, headers) => {}
+                }
+                drop(place);
             }
-            drop(place);
-        });
+            .boxed(),
+        );
     }
 
     async fn touch_now(&self, stored: Representation, headers: HeaderMap) {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::HeaderMap;
@@ -247,20 +248,23 @@ impl Fetcher {
     ) -> oneshot::Receiver<Result<Fetched, FetchError>> {
         let (answer, asker) = oneshot::channel();
         let (fetcher, stop) = (self.clone(), self.inner.stop.clone());
-        self.inner.tasks.spawn(async move {
-            let target = wish.target.clone();
-            let asking = Asking { fetcher: &fetcher, wish };
-            let (fetched, outcome) = tokio::select! {
-                () = stop.cancelled() => (Err(FetchError::Stopping), Outcome::Alone),
-                asked = asking.run() => asked,
-            };
-            if let Some(others) = others {
-                fetcher.inner.answered(&target, &others);
-                others.send_replace(outcome);
+        self.inner.tasks.spawn(
+            async move {
+                let target = wish.target.clone();
+                let asking = Asking { fetcher: &fetcher, wish };
+                let (fetched, outcome) = tokio::select! {
+                    () = stop.cancelled() => (Err(FetchError::Stopping), Outcome::Alone),
+                    asked = asking.run() => asked,
+                };
+                if let Some(others) = others {
+                    fetcher.inner.answered(&target, &others);
+                    others.send_replace(outcome);
+                }
+                // Who asked may be gone.
+                let _ = answer.send(fetched);
             }
-            // Who asked may be gone.
-            let _ = answer.send(fetched);
-        });
+            .boxed(),
+        );
         asker
     }
 

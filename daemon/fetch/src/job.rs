@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use kith_model::freshness::Reach;
@@ -312,7 +313,7 @@ impl Job {
             reports: self.reports.0.clone(),
         };
         self.lanes.insert(lane, handle);
-        self.tasks.spawn(worker.run(opening));
+        self.tasks.spawn(worker.run(opening).boxed());
     }
 
     async fn note(&mut self, report: Report) -> Option<Stop> {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use kith_fetch::fetcher::Fetcher;
 use kith_fetch::relay::Relay;
 use kith_model::signature::Signature;
@@ -119,7 +120,7 @@ impl Gateway {
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(Arc::clone(&doorway).listen(listener));
+            tasks.spawn(Arc::clone(&doorway).listen(listener).boxed());
         }
         Ok(Self { addresses, counters, tasks, drain, cut })
     }

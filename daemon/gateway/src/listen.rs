@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -99,7 +100,8 @@ impl Doorway {
                 let _held = (place, seat);
                 doorway.serve(stream, local).await;
             }
-            .instrument(span),
+            .instrument(span)
+            .boxed(),
         );
     }
 
@@ -113,13 +115,16 @@ impl Doorway {
             let _ = stream.try_write(&answer);
             return;
         };
-        self.tasks.spawn(async move {
-            let _permit = permit;
-            let mut linger = Linger::default();
-            if stream.write_all(&answer).await.is_ok() {
-                let _ = std::future::poll_fn(|cx| linger.poll(cx, &mut stream)).await;
+        self.tasks.spawn(
+            async move {
+                let _permit = permit;
+                let mut linger = Linger::default();
+                if stream.write_all(&answer).await.is_ok() {
+                    let _ = std::future::poll_fn(|cx| linger.poll(cx, &mut stream)).await;
+                }
             }
-        });
+            .boxed(),
+        );
     }
 
     /// Serves one connection to its end.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use kith_model::limits::{NEIGHBOUR_CONNECT_TIMEOUT, PAIRING_CONNECTIONS_MAX};
 use quinn::{Connection, Incoming};
 use tokio::time::timeout;
@@ -125,7 +126,7 @@ fn enter(
     note_address(room, &session);
     tracing::info!(neighbour = %id.short(), name = %session.name, address = %session.address(), "neighbour connected");
     room.changed();
-    room.tracker.spawn(server::run(Arc::clone(room), session));
+    room.tracker.spawn(server::run(Arc::clone(room), session).boxed());
     Ok(())
 }
 
@@ -162,12 +163,15 @@ pub(crate) async fn accept(room: Arc<Room>) {
         let counted = Counted::one_more(&handshakes);
         let (room, pairings) = (Arc::clone(&room), Arc::clone(&pairings));
         let tracker = room.tracker.clone();
-        tracker.spawn(async move {
-            let from = canonical(incoming.remote_address());
-            if let Err(error) = receive(&room, incoming, counted, &pairings).await {
-                tracing::debug!(%from, %error, "incoming connection refused");
+        tracker.spawn(
+            async move {
+                let from = canonical(incoming.remote_address());
+                if let Err(error) = receive(&room, incoming, counted, &pairings).await {
+                    tracing::debug!(%from, %error, "incoming connection refused");
+                }
             }
-        });
+            .boxed(),
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use kith_fetch::source::{Finder, Found, Wanted};
@@ -205,9 +206,9 @@ impl Neighbourhood {
         SystemRandom::new().fill(&mut instance).map_err(|_| StartError::Random)?;
         let instance = u64::from_be_bytes(instance);
         let room = Room::new(Parts { config, identity, registry, store, endpoint, instance });
-        room.tracker.spawn(connect::accept(Arc::clone(&room)));
-        room.tracker.spawn(dial::run(Arc::clone(&room)));
-        room.tracker.spawn(discovery::run(Arc::clone(&room)));
+        room.tracker.spawn(connect::accept(Arc::clone(&room)).boxed());
+        room.tracker.spawn(dial::run(Arc::clone(&room)).boxed());
+        room.tracker.spawn(discovery::run(Arc::clone(&room)).boxed());
         Ok(Self { room })
     }
 

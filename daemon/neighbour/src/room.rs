@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt;
 use kith_store::Store;
 use quinn::Endpoint;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
@@ -165,10 +166,13 @@ impl Room {
     /// Writes the list of neighbours down behind the caller's back; the room's end waits for it.
     pub(crate) fn save_soon(self: &Arc<Self>) {
         let room = Arc::clone(self);
-        self.tracker.spawn(async move {
-            if let Err(error) = room.registry.save().await {
-                tracing::error!(%error, "the list of neighbours could not be written");
+        self.tracker.spawn(
+            async move {
+                if let Err(error) = room.registry.save().await {
+                    tracing::error!(%error, "the list of neighbours could not be written");
+                }
             }
-        });
+            .boxed(),
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use kith_model::limits::{NEIGHBOUR_REQUEST_TIMEOUT, SLICE_GROUPS};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
@@ -27,7 +28,7 @@ pub(crate) async fn run(room: Arc<Room>, session: Arc<Session>) {
         tokio::select! {
             stream = session.connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
-                    requests.spawn(answer(Arc::clone(&room), Arc::clone(&session), send, receive));
+                    requests.spawn(answer(Arc::clone(&room), Arc::clone(&session), send, receive).boxed());
                 }
                 Err(error) => break error,
             },

@@ -290,7 +290,7 @@ impl Body {
         &self,
         work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        self.cellar.tracker.spawn_blocking(work).await.unwrap_or(Err(ReadError::Missing))
+        self.cellar.blocking(work).await.unwrap_or(Err(ReadError::Missing))
     }
 
     /// Takes an object off the shelf whose bytes are not what was stored.

@@ -88,6 +88,24 @@ impl Cellar {
         }
     }
 
+    /// Works on a thread that may block; nothing when the work panicked. Boxed, as all tasks are: what the runtime does
+    /// with a task is compiled anew for every type of one, and the program has to fit a router.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the work.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, done) = oneshot::channel();
+        let task: Box<dyn FnOnce() + Send> = Box::new(move || {
+            // Who asked may be gone.
+            let _ = reply.send(work());
+        });
+        self.tracker.spawn_blocking(task);
+        done.await.ok()
+    }
+
     pub(crate) fn sums(&self) -> MutexGuard<'_, Sums> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -287,8 +287,8 @@ impl Store {
         &self,
         work: impl FnOnce() -> Result<T, CreateError> + Send + 'static,
     ) -> Result<T, CreateError> {
-        let worked = self.cellar.tracker.spawn_blocking(work).await;
-        worked.unwrap_or_else(|error| Err(CreateError::Broken(Arc::new(io::Error::other(error)))))
+        let worked = self.cellar.blocking(work).await;
+        worked.unwrap_or_else(|| Err(CreateError::Broken(Arc::new(io::Error::other("the work panicked")))))
     }
 }
 

@@ -232,7 +232,7 @@ async fn on_disk<T: Send + 'static>(
     work: impl FnOnce(&Arriving) -> T + Send + 'static,
 ) -> Option<T> {
     let worker = Arc::clone(arriving);
-    arriving.cellar.tracker.spawn_blocking(move || work(&worker)).await.ok()
+    arriving.cellar.blocking(move || work(&worker)).await
 }
 
 /// Where to look for the object before its bytes are made durable.
