@@ -1,7 +1,10 @@
 //! The plan under schedules of every kind: a simulated network of sources with their own speeds and faults.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
+use super::sources::whole;
 use super::*;
 
 const STEP: Duration = Duration::from_millis(10);
