@@ -5,23 +5,30 @@
 //! [`lane`] drives it from a [`ByteStream`]. Knows nothing of who sends: the bytes come from the origin under the
 //! validator that the fetch is bound to, so that is the provenance of every run.
 //!
-//! What trickles is handed out group by group; what floods is handed out in runs of [`RUN_GROUPS_MAX`] groups.
+//! What trickles is handed out group by group; what floods is handed out in runs of [`RUN_GROUPS_MAX`] groups. In
+//! between, a run waits up to [`RUN_PAUSE`] after the one before it for more to come.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use kith_model::range::{ChunkGroup, GROUP_BYTES};
 use kith_model::verify::Run;
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::gathering::{Gathering, RUN_BYTES_MAX};
 use crate::source::{ByteStream, Lane, SourceError};
 
-/// Most groups in one run: 256 KiB is the largest piece that stays within the second-level cache of small boards
-/// while it is hashed and written.
-pub const RUN_GROUPS_MAX: u64 = 16;
+/// Most groups in one run: 256 KiB.
+pub const RUN_GROUPS_MAX: u64 = RUN_BYTES_MAX as u64 / GROUP_BYTES;
+
+/// Runs that are not full come no closer together than this. A fast stream fills them meanwhile, a slow one has
+/// nothing to hand out that early, and nobody notices so short a wait.
+pub const RUN_PAUSE: Duration = Duration::from_millis(8);
 
 /// What a stream did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,9 +64,11 @@ pub struct Assembler {
     received: u64,
     /// One past the last byte of the stream; without it, the stream's own end is the object's end.
     end: Option<u64>,
-    /// What came and was not handed out, in order.
+    /// What came and was not handed out, from its beginning.
+    gathering: Gathering,
+    /// What came behind that and found no room there, in order.
     pieces: VecDeque<Bytes>,
-    /// Count of bytes in `pieces`.
+    /// Count of bytes in `gathering` and `pieces`.
     held: u64,
 }
 
@@ -68,7 +77,8 @@ impl Assembler {
     ///
     /// When `end` is not at a group's edge it must be the end of the object.
     pub fn new(first: ChunkGroup, end: Option<u64>) -> Self {
-        Self { next: first, received: first.offset(), end, pieces: VecDeque::new(), held: 0 }
+        let received = first.offset();
+        Self { next: first, received, end, gathering: Gathering::default(), pieces: VecDeque::new(), held: 0 }
     }
 
     /// Takes the next bytes of the stream.
@@ -79,23 +89,26 @@ impl Assembler {
         }
         self.held += bytes.len() as u64;
         self.received = received;
-        if !bytes.is_empty() {
-            self.pieces.push_back(bytes);
-        }
+        self.pieces.push_back(bytes);
+        self.gather();
         Ok(())
     }
 
     /// Whole groups that are held, at most [`RUN_GROUPS_MAX`]; also the short last one once the declared end is
     /// there.
     pub fn take(&mut self) -> Option<Run> {
-        let most = RUN_GROUPS_MAX * GROUP_BYTES;
         let count = if self.is_complete() { self.held } else { self.held - self.held % GROUP_BYTES };
-        self.cut(count.min(most))
+        self.cut(count.min(RUN_BYTES_MAX as u64))
     }
 
     /// Whether a run of full size can be taken.
     pub fn is_full(&self) -> bool {
-        self.held >= RUN_GROUPS_MAX * GROUP_BYTES
+        self.held >= RUN_BYTES_MAX as u64
+    }
+
+    /// Whether a whole group can be taken.
+    fn has_group(&self) -> bool {
+        self.held >= GROUP_BYTES
     }
 
     /// Whether everything up to the declared end was received.
@@ -119,31 +132,23 @@ impl Assembler {
         if count == 0 {
             return None;
         }
-        let bytes = self.gather(usize::try_from(count).ok()?);
-        let run = Run::from_origin(self.next, bytes);
+        let run = Run::from_origin(self.next, self.gathering.cut(usize::try_from(count).ok()?));
+        self.gather();
         self.next = ChunkGroup(run.span().end());
         self.held -= count;
         Some(run)
     }
 
-    /// The first `count` bytes held, without a copy when one piece has them all.
-    fn gather(&mut self, count: usize) -> Bytes {
-        let mut gathered = BytesMut::new();
+    /// Copies what came to the rest of its run. The piece it came in goes back to who reads from the network before
+    /// the next one is read, which then needs no fresh memory.
+    fn gather(&mut self) {
         while let Some(piece) = self.pieces.front_mut() {
-            let part = piece.split_to(piece.len().min(count - gathered.len()));
-            if !piece.has_remaining() {
-                self.pieces.pop_front();
-            }
-            if gathered.is_empty() && part.len() == count {
-                return part;
-            }
-            gathered.reserve(count - gathered.len());
-            gathered.extend_from_slice(&part);
-            if gathered.len() == count {
+            self.gathering.fill(piece);
+            if piece.has_remaining() {
                 break;
             }
+            self.pieces.pop_front();
         }
-        gathered.freeze()
     }
 }
 
@@ -152,7 +157,8 @@ impl Assembler {
 /// `end` lies at a group's edge or is the end of the object; without it the object ends where the stream ends
 /// cleanly. Groups that came before an error are handed out before the error is.
 pub fn lane(stream: ByteStream, first: ChunkGroup, end: Option<u64>) -> Box<dyn Lane> {
-    Box::new(StreamLane { stream: Some(stream), assembler: Assembler::new(first, end), error: None })
+    let assembler = Assembler::new(first, end);
+    Box::new(StreamLane { stream: Some(stream), assembler, error: None, pace: Pace::default() })
 }
 
 struct StreamLane {
@@ -161,6 +167,34 @@ struct StreamLane {
     assembler: Assembler,
     /// What ended the stream, told once the groups before it are handed out.
     error: Option<SourceError>,
+    pace: Pace,
+}
+
+/// Keeps runs that are not full apart.
+#[derive(Default)]
+struct Pace {
+    /// When the last run was handed out.
+    last: Option<Instant>,
+    /// Set while the next one waits.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// Ready when a run that is not full may be handed out.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(last) = self.last else { return Poll::Ready(()) };
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            None if last.elapsed() >= RUN_PAUSE => return Poll::Ready(()),
+            None => self.alarm.insert(Box::pin(sleep_until(last + RUN_PAUSE))),
+        };
+        alarm.as_mut().poll(context)
+    }
+
+    fn handed_out(&mut self) {
+        self.last = Some(Instant::now());
+        self.alarm = None;
+    }
 }
 
 impl Lane for StreamLane {
@@ -180,13 +214,18 @@ impl StreamLane {
                 Poll::Pending => pending = true,
             }
         }
+        let more_may_come = pending && !self.assembler.is_complete();
+        if more_may_come && self.assembler.has_group() {
+            ready!(self.pace.poll(context));
+        }
         if let Some(run) = self.assembler.take() {
+            self.pace.handed_out();
             return Poll::Ready(Ok(Some(run)));
         }
         match self.error.take() {
             Some(error) => Poll::Ready(Err(error)),
             // Everything that was declared is handed out: the stream's own end is not worth waiting for.
-            None if !pending || self.assembler.is_complete() => Poll::Ready(Ok(None)),
+            None if !more_may_come => Poll::Ready(Ok(None)),
             None => Poll::Pending,
         }
     }
@@ -296,6 +335,30 @@ mod tests {
         let run = lane.next().now_or_never().expect("a group is there").expect("no error").expect("a run");
         assert_eq!(run.span(), GroupSpan::clamped(2, 3));
         assert!(lane.next().now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_right_after_a_run_waits_a_moment_for_more() {
+        let (sender, mut lane) = fed(0, Some(9 * GROUP_BYTES));
+        let send = |groups: usize| sender.send(Ok(sample(groups * group()))).expect("open");
+        send(1);
+        let began = Instant::now();
+        assert_eq!(next_groups(lane.as_mut()).await, 1);
+        send(2);
+        assert!(lane.next().now_or_never().is_none());
+        send(1);
+        assert_eq!(next_groups(lane.as_mut()).await, 3);
+        assert_eq!(began.elapsed(), RUN_PAUSE);
+        send(1);
+        tokio::time::advance(RUN_PAUSE).await;
+        assert_eq!(next_groups(lane.as_mut()).await, 1);
+        send(4);
+        assert_eq!(next_groups(lane.as_mut()).await, 4);
+        assert_eq!(began.elapsed(), 2 * RUN_PAUSE, "the end of the stream is not kept waiting");
+    }
+
+    async fn next_groups(lane: &mut dyn Lane) -> u64 {
+        lane.next().await.expect("no error").expect("a run").span().len()
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod audience;
 pub mod counters;
 mod drafted;
 pub mod fetcher;
+mod gathering;
 mod job;
 pub mod journal;
 mod lane;

@@ -128,9 +128,12 @@ impl Reader {
             if Some(to) == end && !self.tail_may_go().await? {
                 continue;
             }
-            let bytes = self.body.read(range).await.map_err(ReadError::Shelf)?;
-            self.count(range);
-            self.at = range.end();
+            let bytes = self.body.read_front(range, bytes_max * 2).await.map_err(ReadError::Shelf)?;
+            let Some(read) = ByteRange::new(self.at, self.at + bytes.len() as u64) else {
+                return Err(ReadError::Incomplete);
+            };
+            self.count(read);
+            self.at = read.end();
             self.tell(self.at / GROUP_BYTES);
             return Ok(Some(bytes));
         }

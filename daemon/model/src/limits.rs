@@ -196,6 +196,19 @@ pub const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// Read buffers kept for the next read: 4 MiB.
 pub const READ_BUFFERS_KEPT_MAX: usize = 16;
 
+/// Runs of one arriving object that wait for the disk. Each lane has one at most and waits for it.
+pub const WRITES_WAITING_MAX: usize = 16;
+
+/// Just written bytes of one arriving object that are kept for who reads right behind: two runs.
+pub const EDGE_OBJECT_BYTES_MAX: usize = 512 * 1024;
+
+/// Just written bytes that all arriving objects together keep. Beyond it readers ask the disk.
+pub const EDGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Smallest run of which is kept, in bytes: a smaller one may hang on a read buffer of
+/// [`ORIGIN_READ_BUFFER_BYTES`], and slow arrivals cost little anyway.
+pub const EDGE_RUN_BYTES_MIN: usize = 64 * 1024;
+
 /// Most groups that are encoded with their proof at once: 1 MiB.
 pub const ENCODE_GROUPS_MAX: u64 = 64;
 

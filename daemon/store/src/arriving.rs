@@ -21,6 +21,7 @@ use crate::draft::{Draft, Visibility};
 use crate::error::WriteError;
 use crate::files::{self, PartFiles};
 use crate::fold::Fold;
+use crate::inbox::{Entry, Inbox};
 use crate::leaves;
 use crate::parts::Waiting;
 use crate::progress::{Complete, Leave, Progress, bytes_of};
@@ -38,6 +39,8 @@ pub(crate) struct Arriving {
     disk: SharedDisk,
     /// The draft's digests and those told since.
     told: Mutex<Ladder>,
+    /// Runs on their way to the disk.
+    pub(crate) inbox: Arc<Inbox>,
     wake: watch::Sender<()>,
 }
 
@@ -96,6 +99,7 @@ impl Arriving {
             progress: Mutex::new(progress),
             disk: SharedDisk::default(),
             told,
+            inbox: Inbox::new(),
             wake: watch::Sender::new(()),
         })
     }
@@ -174,9 +178,34 @@ impl Arriving {
         Ok(())
     }
 
-    /// Writes the groups of a run that are not held. Blocks.
-    pub(crate) fn write_files(&self, run: &Run, visibility: Visibility) -> Result<(), WriteError> {
+    /// Writes the groups of a run that are not held, tells who waits for it, and then brings the digests up to date:
+    /// nobody waits for those before the end. Blocks.
+    pub(crate) fn write_files(&self, entry: Entry) {
+        let Entry { run, visibility, reply } = entry;
         let mut disk = self.disk();
+        let written = self.write_parts(&mut disk, &run, visibility);
+        let (outcome, written) = match written {
+            Ok(written) => (Ok(()), Some(written)),
+            Err(error) => (Err(error), None),
+        };
+        // Whoever waited may have gone.
+        let _ = reply.send(outcome);
+        if let (Some(disk), Some((parts, frontier))) = (disk.as_mut(), written) {
+            disk.hash_written(&parts, frontier);
+            if let Err(error) = disk.catch_up(frontier, limits::DIGEST_CATCH_UP_BYTES) {
+                // The next run or the check of the whole tries again, and tells when it cannot.
+                tracing::debug!(%error, "written groups could not be read back for their digests");
+            }
+        }
+    }
+
+    /// Returns what was written and up to where bytes are held without a gap.
+    fn write_parts(
+        &self,
+        disk: &mut Option<Disk>,
+        run: &Run,
+        visibility: Visibility,
+    ) -> Result<(Vec<Run>, u64), WriteError> {
         let missing = {
             let mut progress = self.progress();
             progress.check_open()?;
@@ -184,7 +213,7 @@ impl Arriving {
             progress.missing(&self.cellar, run)
         };
         if disk.is_none() {
-            self.open_disk(&mut disk, files::create_new)?;
+            self.open_disk(disk, files::create_new)?;
         }
         let disk = disk.as_mut().expect("invariant: opened just above");
         let parts: Vec<Run> = missing.iter().filter_map(|span| run.narrowed(*span)).collect();
@@ -204,8 +233,7 @@ impl Arriving {
         let frontier = progress.frontier();
         drop(progress);
         self.wake();
-        disk.hash_written(&parts, frontier);
-        Ok(disk.catch_up(frontier, limits::DIGEST_CATCH_UP_BYTES)?)
+        Ok((parts, frontier))
     }
 
     /// The digests that were told, in the draft and since.

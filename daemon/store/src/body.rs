@@ -20,7 +20,7 @@ use crate::cellar::Cellar;
 use crate::error::{Gone, ReadError};
 use crate::keeper::Order;
 use crate::opened::Opened;
-use crate::progress::{Complete, End};
+use crate::progress::{Complete, End, Progress};
 
 /// Readable bytes of a complete or arriving object. Goes on working when the object is finished, evicted or purged.
 pub struct Body {
@@ -137,6 +137,43 @@ impl Body {
         }
     }
 
+    /// Reads the first part of `range`: all of it, or at least its first group when that much is at hand without
+    /// asking the disk. What is at hand may hang on a larger piece of memory, but on none above `memory_max` bytes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn read_front(&self, range: ByteRange, memory_max: u64) -> Result<Bytes, ReadError> {
+        if let Source::Arriving(arriving) = &self.bytes
+            && let Some(bytes) = self.read_edge(arriving, range, memory_max)
+        {
+            return Ok(bytes);
+        }
+        self.read(range).await
+    }
+
+    fn read_edge(&self, arriving: &Arriving, range: ByteRange, memory_max: u64) -> Option<Bytes> {
+        let progress = arriving.progress();
+        let bytes = progress.edge.from(range.start(), range.len(), memory_max)?;
+        let part = ByteRange::new(range.start(), range.start() + bytes.len() as u64)?;
+        self.admit(&progress, part).ok().map(|_| bytes)
+    }
+
+    /// Whether `range` may be read now. The epoch to read it in, when its bytes may still be taken back.
+    fn admit(&self, progress: &Progress, range: ByteRange) -> Result<Option<u64>, ReadError> {
+        let span = GroupSpan::covering(range);
+        let gone = matches!(progress.end, Some(End::Gone)) || self.is_deceived(progress.epoch);
+        let outside = progress.known_end().is_some_and(|end| range.end() > end);
+        if gone || outside || !progress.visible.contains_all(span) {
+            return Err(ReadError::Missing);
+        }
+        let is_certain = range.is_empty() || progress.end.is_some() || progress.origin.contains_all(span);
+        let epoch = (!is_certain).then_some(progress.epoch);
+        if let Some(epoch) = epoch {
+            self.believed().get_or_insert(epoch);
+        }
+        Ok(epoch)
+    }
+
     async fn read_opened(&self, opened: &Arc<Opened>, range: ByteRange) -> Result<Bytes, ReadError> {
         if range.end() > opened.info.length {
             return Err(ReadError::Missing);
@@ -175,21 +212,11 @@ impl Body {
     }
 
     async fn read_arriving(&self, arriving: &Arc<Arriving>, range: ByteRange) -> Result<Bytes, ReadError> {
-        let span = GroupSpan::covering(range);
         let epoch = {
             let progress = arriving.progress();
-            let gone = matches!(progress.end, Some(End::Gone)) || self.is_deceived(progress.epoch);
-            let outside = progress.known_end().is_some_and(|end| range.end() > end);
-            if gone || outside || !progress.visible.contains_all(span) {
-                return Err(ReadError::Missing);
-            }
+            let epoch = self.admit(&progress, range)?;
             if range.is_empty() {
                 return Ok(Bytes::new());
-            }
-            let is_certain = progress.end.is_some() || progress.origin.contains_all(span);
-            let epoch = (!is_certain).then_some(progress.epoch);
-            if let Some(epoch) = epoch {
-                self.believed().get_or_insert(epoch);
             }
             if let Some(memory) = &progress.memory {
                 return slice(memory, range);

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::buffers::Buffers;
+use crate::edge::Budget;
 use crate::error::{CreateError, IndexError, WriteError};
 use crate::files::{self, Paths};
 use crate::index::Index;
@@ -26,6 +27,7 @@ pub(crate) struct Cellar {
     pub(crate) index: Index,
     pub(crate) clock: Clock,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) edge: Arc<Budget>,
     pub(crate) generation: watch::Sender<u64>,
     pub(crate) tracker: TaskTracker,
     pub(crate) orders: mpsc::Sender<Order>,
@@ -78,6 +80,7 @@ impl Cellar {
             index,
             clock: Clock { told: now, at: Instant::now() },
             buffers: Arc::default(),
+            edge: Arc::default(),
             generation: watch::Sender::new(0),
             tracker: TaskTracker::new(),
             orders,

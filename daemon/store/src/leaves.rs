@@ -27,7 +27,12 @@ pub(crate) fn encode(leaves: &[Leaf], provenance: Provenance) -> Vec<u8> {
         Provenance::Pieces => PIECES,
         Provenance::Nobody => NOT_YET,
     };
-    leaves.iter().flat_map(|leaf| std::iter::once(tag).chain(leaf.0)).collect()
+    let mut entries = Vec::with_capacity(leaves.len() * ENTRY_LEN);
+    for leaf in leaves {
+        entries.push(tag);
+        entries.extend_from_slice(&leaf.0);
+    }
+    entries
 }
 
 /// Writes entries for the groups from `first` on.

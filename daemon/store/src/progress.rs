@@ -10,6 +10,7 @@ use kith_model::verify::{Provenance, Run};
 
 use crate::cellar::{Cellar, Sums};
 use crate::draft::Visibility;
+use crate::edge::Edge;
 use crate::error::WriteError;
 
 /// What is held, as of now.
@@ -27,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) tail: Option<u64>,
     /// The only group of a small object, instead of files.
     pub(crate) memory: Option<Bytes>,
+    /// What was written last, for who reads right behind.
+    pub(crate) edge: Edge,
     /// Grows when groups are taken back.
     pub(crate) epoch: u64,
     pub(crate) end: Option<End>,
@@ -80,6 +83,7 @@ impl Progress {
             visible: held.clone(),
             held,
             length,
+            edge: Edge::new(Arc::clone(&cellar.edge)),
             held_bytes,
             outstanding_bytes,
             ..Self::default()
@@ -151,6 +155,7 @@ impl Progress {
             self.tail = Some(run.first().offset() + len);
         }
         if self.memory.is_none() {
+            self.edge.keep(run);
             cellar.sums().written_bytes += len;
         }
         self.recount(cellar);
@@ -208,6 +213,7 @@ impl Progress {
     }
 
     fn forget_what_left(&mut self, cellar: &Cellar) {
+        self.edge.clear();
         if self.held.is_empty() {
             self.memory = None;
         }
@@ -252,6 +258,7 @@ impl Progress {
             return Leave::Later;
         }
         self.end = Some(End::Gone);
+        self.edge.clear();
         self.leave_sums(cellar);
         Leave::Left
     }
@@ -262,6 +269,7 @@ impl Progress {
             return false;
         }
         self.end = Some(End::Gone);
+        self.edge.clear();
         self.leave_sums(cellar);
         true
     }
@@ -271,6 +279,7 @@ impl Progress {
         self.leave_sums(cellar);
         self.length = Some(complete.info.length);
         self.visible = GroupSet::of(GroupSpan::whole(complete.info.length));
+        self.edge.clear();
         self.end = Some(End::Complete(Arc::new(complete)));
     }
 

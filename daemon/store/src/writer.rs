@@ -8,12 +8,14 @@ use kith_model::object::ObjectId;
 use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
 use kith_model::verify::Run;
+use tokio::sync::oneshot;
 
 use crate::arriving::{Arriving, NotWhole, Whole};
 use crate::body::Body;
 use crate::cellar::Cellar;
 use crate::draft::{Draft, Finish, Finished, Visibility};
 use crate::error::{FinishError, WriteError};
+use crate::inbox::Entry;
 use crate::keeper::{NewBytes, NewObject, Order};
 use crate::opened::Opened;
 use crate::progress::Complete;
@@ -83,9 +85,14 @@ impl Writer {
     }
 
     async fn write_files(&self, run: Run, visibility: Visibility) -> Result<(), WriteError> {
-        on_disk(&self.arriving, move |arriving| arriving.write_files(&run, visibility))
-            .await
-            .unwrap_or(Err(WriteError::Ended))
+        let (reply, written) = oneshot::channel();
+        if let Some(outlet) = self.arriving.inbox.put(Entry { run, visibility, reply }).await? {
+            let worker = Arc::clone(&self.arriving);
+            let work = move || outlet.for_each(|entry| worker.write_files(entry));
+            // It ends with what waits, and the tracker waits for it.
+            drop(self.arriving.cellar.tracker.spawn_blocking(work));
+        }
+        written.await.unwrap_or(Err(WriteError::Ended))
     }
 
     /// The digests that were told of the whole, in the draft and since.

@@ -206,6 +206,26 @@ async fn what_was_visible_first_stays() {
 }
 
 #[tokio::test]
+async fn who_reads_right_behind_gets_what_was_just_written_without_the_disk() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let bytes = sample(1, 32 * GROUP_BYTES);
+    let writer = store.create(draft(URL, Some(32 * GROUP_BYTES))).await.expect("a place");
+    let body = writer.body();
+    let runs = [from_origin(&bytes, span(0, 16)), from_origin(&bytes, span(16, 32))];
+    for run in &runs {
+        writer.write(run.clone(), Visibility::Now).await.expect("written");
+    }
+    let whole = range(0, 32 * GROUP_BYTES);
+    let front = body.read_front(whole, 16 * GROUP_BYTES).await.expect("visible");
+    assert_eq!((front.len(), front.as_ptr()), (runs[0].bytes().len(), runs[0].bytes().as_ptr()));
+    let copied = body.read_front(whole, GROUP_BYTES).await.expect("visible");
+    assert!(copied == bytes, "who may hold little is given a copy");
+    writer.finish(finish(32 * GROUP_BYTES)).await.expect("stored");
+    assert!(body.read_front(whole, u64::MAX).await.expect("stored") == bytes);
+}
+
+#[tokio::test]
 async fn a_wrong_digest_is_refused_and_the_writer_stays_usable() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = open(dir.path());

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GROUP_BYTES, GroupSet, GroupSpan, groups_of};
-use kith_store::{Finish, FinishError, ReadError, Store, Visibility, Writer};
+use kith_store::{Body, Finish, FinishError, ReadError, Store, Visibility, Writer};
 use proptest::prelude::*;
 
 const URL: &str = "https://example.com/a";
@@ -156,6 +156,7 @@ async fn assert_sees(writer: &Writer, model: &Model, right: &[u8], wrong: &[u8])
     for group in 0..groups_of(length) {
         assert_eq!(body.visible_from(group), visible.run_from(group));
         let range = GroupSpan::clamped(group, group + 1).bytes(length);
+        assert_same_front(&body, range).await;
         let read = body.read(range).await;
         match model.groups[usize_of(group)].filter(|group| group.visible) {
             None => assert!(matches!(read, Err(ReadError::Missing))),
@@ -164,6 +165,20 @@ async fn assert_sees(writer: &Writer, model: &Model, right: &[u8], wrong: &[u8])
                 assert!(read.is_ok_and(|read| read == bytes[usize_of(range.start())..usize_of(range.end())]));
             }
         }
+    }
+}
+
+/// What is still in memory is what stands in the file, and is as visible.
+async fn assert_same_front(body: &Body, first: ByteRange) {
+    let group = first.start() / GROUP_BYTES;
+    let visible = GroupSpan::clamped(group, group + body.visible_from(group).max(1));
+    let range = visible.bytes(body.length().expect("told"));
+    match (body.read_front(range, u64::MAX).await, body.read(range).await) {
+        (Ok(front), Ok(all)) => {
+            assert!(front.len() as u64 >= first.len());
+            assert_eq!(front, all[..front.len()]);
+        }
+        (front, all) => assert!(front.is_err() && all.is_err()),
     }
 }
 
