@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 /// Of one measurement. Clock ticks of 10 ms are well below a hundredth of it.
 const DURATION: Duration = Duration::from_millis(1500);
 
-/// Prints a row for each size and number of connections.
+/// Prints a row for each size and number of connections; for one size alone where `KITH_BENCH_SIZE` names it.
 pub(crate) fn measure() -> Result<()> {
     let nginx = Nginx::serving(&SIZES)?;
     let kith = box_that_holds("hits", &nginx, |setup| setup.set("origins.touch", "\"rfc9111\""))?;
@@ -40,10 +40,14 @@ pub(crate) fn measure() -> Result<()> {
         "kith CPU-us/req",
     ];
     let table = Table::titled("hits (nginx: one worker, sendfile)", &columns);
-    for size in SIZES {
+    let only = std::env::var("KITH_BENCH_SIZE").ok();
+    for size in SIZES.into_iter().filter(|(label, _)| only.as_deref().is_none_or(|only| only == *label)) {
         for connections in CONNECTIONS {
             compare(&table, size.0, &nginx, &kith, size, connections)?;
         }
+    }
+    if only.is_some() {
+        return Ok(());
     }
     // The same with what it does by default: it tells the origin of each download that it served.
     let kith = box_that_holds("touching", &nginx, |setup| setup)?;

@@ -31,7 +31,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 use crate::answer::Answerer;
 use crate::body::Body;
 use crate::connection::{Connection, Linger, Switch};
-use crate::outlet::{FileQueue, Outlet};
+use crate::outlet::{self, FileQueue, Outlet};
 use crate::refusal::Refusal;
 use crate::relay::{self, Errand, Relayer};
 use crate::tunnel::Doorstep;
@@ -217,11 +217,9 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 fn prepare(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    // Both make things better, and neither is needed.
-    let _ = socket.set_tcp_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_notsent_lowat(CLIENT_UNSENT_BYTES_MAX);
+    // Makes things better, and is not needed.
+    let _ = stream.set_nodelay(true);
+    outlet::bound_unsent(stream, CLIENT_UNSENT_BYTES_MAX);
 }
 
 /// Counts connections by address.

@@ -17,8 +17,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use kith_fetch::reader::FileExtent;
+use kith_model::limits::{
+    CLIENT_QUICK_BYTES, CLIENT_QUICK_TIME, CLIENT_QUICK_UNSENT_BYTES_MAX, CLIENT_UNSENT_BYTES_MAX,
+};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// Bytes sent from a file at once. They take no memory: it bounds what is looked for in the page cache beforehand.
 pub(crate) const FILE_PIECE_BYTES: u64 = 1024 * 1024;
@@ -58,6 +63,13 @@ impl FileQueue {
     }
 }
 
+/// Bounds what waits in the kernel for a client that does not take it.
+pub(crate) fn bound_unsent(stream: &TcpStream, bytes_max: u32) {
+    // Makes slow clients known sooner, and is not needed for anything else.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes_max);
+}
+
 /// Memory that nobody writes to and nobody reads: as it is never touched, the kernel never gives it pages.
 fn blank() -> &'static [u8] {
     static BLANK: OnceLock<Box<[u8]>> = OnceLock::new();
@@ -69,19 +81,53 @@ fn is_blank(slice: &[u8]) -> bool {
     blank().as_ptr_range().contains(&slice.as_ptr())
 }
 
+/// How quickly the client takes pieces of files, and how much may therefore wait for it in the kernel.
+#[derive(Debug)]
+struct Appetite {
+    since: Instant,
+    bytes: u64,
+    quick: bool,
+}
+
+impl Appetite {
+    fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0, quick: false }
+    }
+
+    /// So much was sent. Tells the new bound where it changes.
+    fn took(&mut self, count: u64) -> Option<u32> {
+        self.bytes += count;
+        if self.bytes < CLIENT_QUICK_BYTES {
+            return None;
+        }
+        let quick = self.since.elapsed() <= CLIENT_QUICK_TIME;
+        let changed = quick != self.quick;
+        *self = Self { quick, ..Self::new() };
+        changed.then_some(if quick { CLIENT_QUICK_UNSENT_BYTES_MAX } else { CLIENT_UNSENT_BYTES_MAX })
+    }
+}
+
 /// A socket, and the pieces of files that are to go out on it.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     stream: TcpStream,
     files: FileQueue,
+    appetite: Appetite,
 }
 
 impl Outlet {
     pub(crate) fn new(stream: TcpStream, files: FileQueue) -> Self {
-        Self { stream, files }
+        Self { stream, files, appetite: Appetite::new() }
     }
 
-    fn poll_send_file(&self, cx: &mut Context<'_>, extent: &FileExtent) -> Poll<io::Result<usize>> {
+    fn sent(&mut self, count: u64) {
+        self.files.sent(count);
+        if let Some(bytes_max) = self.appetite.took(count) {
+            bound_unsent(&self.stream, bytes_max);
+        }
+    }
+
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, extent: &FileExtent) -> Poll<io::Result<usize>> {
         let count = usize::try_from(extent.range().len()).unwrap_or(usize::MAX);
         loop {
             ready!(self.stream.poll_write_ready(cx))?;
@@ -93,7 +139,7 @@ impl Outlet {
                 // The file is shorter than it was when it was opened.
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(sent) => {
-                    self.files.sent(sent as u64);
+                    self.sent(sent as u64);
                     return Poll::Ready(Ok(sent));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -169,6 +215,8 @@ impl AsFd for Outlet {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderMap, StatusCode};
     use kith_model::key::{CacheKey, Target, Variant};
     use kith_model::ladder::Ladder;
@@ -264,6 +312,16 @@ mod tests {
         read.expect("read");
         assert!(received == [&b"head"[..], &content[..], &b"next head"[..]].concat());
         assert!(queue.first().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_may_wait_for_a_client_that_stays_quick() {
+        let mut appetite = Appetite::new();
+        assert_eq!(appetite.took(CLIENT_QUICK_BYTES - 1), None);
+        assert_eq!(appetite.took(1), Some(CLIENT_QUICK_UNSENT_BYTES_MAX));
+        assert_eq!(appetite.took(CLIENT_QUICK_BYTES), None, "as before");
+        tokio::time::advance(CLIENT_QUICK_TIME + Duration::from_millis(1)).await;
+        assert_eq!(appetite.took(CLIENT_QUICK_BYTES), Some(CLIENT_UNSENT_BYTES_MAX));
     }
 
     #[tokio::test]

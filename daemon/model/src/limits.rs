@@ -50,6 +50,17 @@ pub const REFUSALS_MAX: usize = 16;
 /// in [`SLOWEST_WINDOW`].
 pub const CLIENT_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
+/// The same for a client that has just taken [`CLIENT_QUICK_BYTES`] within [`CLIENT_QUICK_TIME`]: each wake then fills
+/// the link for longer, and pieces of files hold no memory of ours. Such a client is cut when it suddenly takes less
+/// than 2 MiB in [`SLOWEST_WINDOW`]; what it had before is proof that it could.
+pub const CLIENT_QUICK_UNSENT_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// What a client has to take quickly, again and again: more than all buffers on the way to it hold.
+pub const CLIENT_QUICK_BYTES: u64 = 16 * 1024 * 1024;
+
+/// And how quickly: 8 MiB/s.
+pub const CLIENT_QUICK_TIME: Duration = Duration::from_secs(2);
+
 /// Request bodies hyper buffers, and answers below this are written at once with their head.
 pub const CLIENT_BUFFER_BYTES: usize = 64 * 1024;
 
