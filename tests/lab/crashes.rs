@@ -39,7 +39,8 @@ fn after_fifty_kills_all_that_is_listed_is_right_and_all_that_was_pinned_is_ther
         }
         let moment = dice.below(40 * MIB);
         load_until(&house, &files, &mut dice, moment).with_context(|| format!("round {round}"))?;
-        if round % 10 == 0 {
+        // One every ten rounds, or later: a slow machine has nothing whole yet in some of them.
+        if pinned.len() as u64 <= round / 10 {
             pinned.extend(pin_one(&house.a, &pinned)?);
         }
         house.a.kill()?;
