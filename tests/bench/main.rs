@@ -1,7 +1,8 @@
 //! Kith beside its yardsticks: nginx, curl straight to the origin, plain TCP.
 //!
-//! Prints figures and their ratios and asserts nothing: a figure depends on the machine, a ratio of two things that
-//! were measured in turn in the same minutes far less. What is measured, and how to read it, is in `README.md`.
+//! Prints figures and their ratios and asserts nothing but the size of the router's build, which no machine changes: a
+//! figure depends on the machine, a ratio of two things that were measured in turn in the same minutes far less. What
+//! is measured, and how to read it, is in `README.md`.
 
 mod figures;
 mod heads;

@@ -34,5 +34,7 @@ pub(crate) fn measure() -> Result<()> {
             table.row(&[profile.to_owned(), metadata.len().to_string(), of_max]);
         }
     }
+    let router = std::fs::metadata(target.join("router").join("kith")).context("the router's build")?.len();
+    ensure!(router <= BYTES_MAX, "the router's build has {router} bytes, more than {BYTES_MAX}");
     Ok(())
 }
