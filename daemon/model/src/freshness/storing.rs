@@ -114,11 +114,14 @@ pub fn kept(mut head: Head) -> Head {
 }
 
 /// Section 3 lets any final status be stored that the response says may be. Not here those that speak about the
-/// request, its credentials, conditions, length or pace: the next request is another one. A 206 is stored as the 200
-/// it is a part of (section 3.3).
+/// request, its credentials, conditions, length, protocol or pace: the next request is another one. RFC 6585 forbids
+/// it of 428, 429, 431 and 511, RFC 8470 section 5.2 of 425. A 206 is stored as the 200 it is a part of (section 3.3).
 fn is_storable_status(status: StatusCode) -> bool {
     !status.is_informational()
-        && !matches!(status.as_u16(), 304 | 401 | 402 | 407 | 408 | 411..=413 | 416 | 417 | 421..=431 | 511)
+        && !matches!(
+            status.as_u16(),
+            304 | 401 | 402 | 407 | 408 | 411..=413 | 416 | 417 | 421 | 425 | 426 | 428 | 429 | 431 | 511
+        )
 }
 
 /// Statuses whose meaning for a cache we know (RFC 9110 section 15, RFC 7538, RFC 7725).
