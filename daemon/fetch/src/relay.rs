@@ -18,6 +18,8 @@ use crate::source::ByteStream;
 pub struct Relayed {
     /// Where to.
     pub target: Target,
+    /// Whether its path counts.
+    pub scope: Scope,
     /// Any but CONNECT and TRACE.
     pub method: Method,
     /// End-to-end request fields; those that frame the message are not among them.
@@ -26,6 +28,15 @@ pub struct Relayed {
     pub content: Option<Content>,
     /// The protocols that the client would switch to (RFC 9110 section 7.8).
     pub upgrade: Option<HeaderValue>,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Its target.
+    Resource,
+    /// The whole site: OPTIONS with a `*` for a target (RFC 9112 section 3.2.4).
+    Site,
 }
 
 /// Content of a request, while it comes.

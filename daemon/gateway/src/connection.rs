@@ -5,6 +5,8 @@
 //! turn behind the answers of earlier requests and is written by the same code. After it nothing more is read as a
 //! request: what follows is thrown away while the connection closes.
 //!
+//! OPTIONS about a whole site gets a method of our own ([`SITE_OPTIONS`]).
+//!
 //! Behind a request to switch protocols the bytes wait until the answer has decided what they are ([`Switch`]).
 //!
 //! Knows no URL and no store. Keeps one head in memory, never more than its bounds.
@@ -28,6 +30,13 @@ mod heads;
 /// The method of the request that stands for a refused head; its path is the reason's number. No client can send
 /// it, as it would have to get past this module.
 pub(crate) const REFUSED: &str = "KITH-REFUSED";
+
+/// The method of OPTIONS about a whole site ([`crate::strict::Scope::Site`]), since the URL that hyper makes of its
+/// target cannot tell. No client can send it.
+pub(crate) const SITE_OPTIONS: &str = "KITH-OPTIONS";
+
+/// What our own methods begin with.
+const OWN_METHODS: &str = "KITH-";
 
 /// Bytes read at once: most heads come in one piece. The largest head fits four times over its growth.
 const READ_BYTES: usize = 4 * 1024;

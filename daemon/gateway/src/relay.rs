@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use kith_fetch::ask::{AskError, Verb};
-use kith_fetch::relay::{Answer, Content, Relay, Relayed, Reply, Switched, Upload};
+use kith_fetch::relay::{Answer, Content, Relay, Relayed, Reply, Scope, Switched, Upload};
 use kith_model::freshness::invalidated;
 use kith_model::key::Target;
 use kith_model::limits::TUNNELS_MAX;
@@ -23,7 +23,7 @@ use tracing::debug;
 
 use crate::answer::{Answered, Answerer};
 use crate::body::Body;
-use crate::connection::{REFUSED, Switch};
+use crate::connection::{REFUSED, SITE_OPTIONS, Switch};
 use crate::counters::Outcome;
 use crate::fields;
 use crate::gateway::Connect;
@@ -91,7 +91,11 @@ impl Relayer {
         switch: &Switch,
         doorstep: &Doorstep,
     ) -> Answered {
-        let Errand { parts, content, fate, near, local } = errand;
+        let Errand { mut parts, content, fate, near, local } = errand;
+        let scope = if parts.method.as_str() == SITE_OPTIONS { Scope::Site } else { Scope::Resource };
+        if scope == Scope::Site {
+            parts.method = Method::OPTIONS;
+        }
         if parts.method == Method::CONNECT {
             let (far, place) = self.tunnel(answerer, &parts, local).await?;
             switch.open();
@@ -115,6 +119,7 @@ impl Relayer {
         let place = upgrade.as_ref().map(|_| self.place()).transpose()?;
         let relayed = Relayed {
             target: target.clone(),
+            scope,
             method: parts.method.clone(),
             headers,
             content: content_of(&parts, content),

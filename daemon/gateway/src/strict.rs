@@ -22,6 +22,25 @@ pub enum Follows {
     Either,
 }
 
+/// A head that passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What follows it.
+    pub follows: Follows,
+    /// What it is about.
+    pub scope: Scope,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What its target names.
+    Resource,
+    /// A whole site: OPTIONS with a URL that has neither path nor query (RFC 9112 section 3.2.4). Behind the URL parser
+    /// it looks like a question about the path `/`.
+    Site,
+}
+
 /// Why a head is refused. The asker's fault; the connection ends with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
@@ -175,7 +194,7 @@ impl Scanner {
 }
 
 /// Checks one whole request head, from the method to the empty line.
-pub fn check(head: &[u8]) -> Result<Follows, HeadError> {
+pub fn check(head: &[u8]) -> Result<Checked, HeadError> {
     let end = Scanner::default().advance(head)?;
     if end != Some(head.len()) {
         return Err(HeadError::RequestLine);
@@ -187,7 +206,7 @@ pub fn check(head: &[u8]) -> Result<Follows, HeadError> {
         let (name, value) = split_field(field)?;
         framing.note(name, value)?;
     }
-    framing.verdict(&line)
+    Ok(Checked { follows: framing.verdict(&line)?, scope: line.scope })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -211,6 +230,7 @@ enum Form {
 struct RequestLine {
     form: Form,
     version: Version,
+    scope: Scope,
 }
 
 impl RequestLine {
@@ -237,8 +257,16 @@ impl RequestLine {
         if target.len() > URL_BYTES_MAX + 1 {
             return Err(HeadError::UrlTooLong);
         }
-        Ok(Self { form: form_of(method, target)?, version })
+        let form = form_of(method, target)?;
+        let is_site = method == b"OPTIONS" && form == Form::Absolute && is_bare(target);
+        Ok(Self { form, version, scope: if is_site { Scope::Site } else { Scope::Resource } })
     }
+}
+
+/// Whether a URL has neither path nor query.
+fn is_bare(url: &[u8]) -> bool {
+    let behind_scheme = url.windows(3).position(|three| three == b"://").map_or(0, |at| at + 3);
+    !url[behind_scheme..].iter().any(|byte| matches!(byte, b'/' | b'?'))
 }
 
 fn form_of(method: &[u8], target: &[u8]) -> Result<Form, HeadError> {

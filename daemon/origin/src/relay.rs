@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use kith_fetch::ask::{AskError, Verb};
-use kith_fetch::relay::{Answer, Duplex, Relayed, Reply, Switched, Upload, UploadError};
+use kith_fetch::relay::{Answer, Duplex, Relayed, Reply, Scope, Switched, Upload, UploadError};
 use kith_fetch::source::SourceError;
 use kith_model::key::Target;
 use kith_model::limits::{
@@ -62,7 +62,10 @@ pub(crate) async fn relay(shared: &Arc<Shared>, asked: Relayed) -> Result<Reply,
     let (target, method, upgrade) = (asked.target, asked.method, asked.upgrade);
     let progress = Arc::<Progress>::default();
     let mut request = Request::new(Outgoing::new(asked.content, &progress));
-    *request.uri_mut() = path_of(&target)?;
+    *request.uri_mut() = match asked.scope {
+        Scope::Resource => path_of(&target)?,
+        Scope::Site => Uri::from_static("*"),
+    };
     *request.method_mut() = method.clone();
     *request.headers_mut() = headers;
     let interim = Interim::count(&mut request, {

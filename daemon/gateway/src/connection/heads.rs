@@ -9,8 +9,8 @@ use hyper::rt::ReadBufCursor;
 use kith_model::limits::{EARLY_BYTES_MAX, REQUEST_HEAD_TIMEOUT, UPLOAD_PIECE_BYTES};
 use tokio::time::Sleep;
 
-use super::{READ_BYTES, REFUSED, Switch};
-use crate::strict::{self, Follows, HeadError, Scanner, content};
+use super::{OWN_METHODS, READ_BYTES, REFUSED, Switch};
+use crate::strict::{self, Checked, Follows, HeadError, Scanner, Scope, content};
 
 /// Where the reading side stands: `Fresh -> Partial -> Between -> Partial -> ... -> Ended`, with `Content` or `Held`
 /// before `Between` where a request has them, and `Held -> Open` when the protocol is switched.
@@ -145,14 +145,18 @@ impl Heads {
         self.scanner = Scanner::default();
         self.deadline = None;
         let head = &self.buffer[..end];
-        // Nobody but us speaks this method.
-        let checked =
-            if head.starts_with(REFUSED.as_bytes()) { Err(HeadError::Method) } else { strict::check(head) };
-        match checked {
-            Ok(follows) => {
+        // Nobody but us speaks these methods.
+        let is_ours = head.starts_with(OWN_METHODS.as_bytes());
+        match if is_ours { Err(HeadError::Method) } else { strict::check(head) } {
+            Ok(Checked { follows, scope }) => {
                 let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
                 self.old = line.ends_with(b"/1.0");
                 self.granted = end;
+                if scope == Scope::Site {
+                    drop(self.buffer.splice(..0, OWN_METHODS.bytes()));
+                    self.granted += OWN_METHODS.len();
+                    self.filled += OWN_METHODS.len();
+                }
                 self.stage = match follows {
                     Follows::Request => Stage::Between,
                     Follows::Content(framing) => {

@@ -116,7 +116,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Err(E::TransferEncoding)),
     ];
     for (head, expected) in cases {
-        assert_eq!(check(head.as_bytes()), expected, "{head:?}");
+        assert_eq!(check(head.as_bytes()).map(|checked| checked.follows), expected, "{head:?}");
     }
 }
 
@@ -161,5 +161,22 @@ proptest! {
     #[test]
     fn what_looks_like_a_head_never_panics(head in "(GET|POST) [ -~]{0,20} HTTP/1.[01]\r\n([ -~\t]{0,12}\r\n){0,4}\r\n") {
         let _ = check(head.as_bytes());
+    }
+}
+
+#[test]
+fn only_options_of_a_bare_url_is_about_a_whole_site() {
+    for (line, expected) in [
+        ("OPTIONS http://a.test HTTP/1.1", Scope::Site),
+        ("OPTIONS HTTPS://a.test:8443 HTTP/1.1", Scope::Site),
+        ("OPTIONS http://a.test/ HTTP/1.1", Scope::Resource),
+        ("OPTIONS http://a.test? HTTP/1.1", Scope::Resource),
+        ("OPTIONS /http://a.test HTTP/1.1", Scope::Resource),
+        ("OPTIONS * HTTP/1.1", Scope::Resource),
+        ("options http://a.test HTTP/1.1", Scope::Resource),
+        ("GET http://a.test HTTP/1.1", Scope::Resource),
+    ] {
+        let head = format!("{line}\r\nHost: a.test\r\n\r\n");
+        assert_eq!(check(head.as_bytes()).map(|checked| checked.scope), Ok(expected), "{line}");
     }
 }
