@@ -57,6 +57,7 @@ fn a_lying_mirror_harms_nobody_and_is_left_alone() -> Result<()> {
     let asked = liar.requests().len();
     assert_eq!(Request::by_prefix(&kith, &origin.url("g")).fetch()?.sha256, body.sha256());
     assert_eq!(liar.requests().len(), asked);
+    assert_eq!(kith.metrics()?.count("kith_verify_failures_total{source=\"mirror\"}"), 1);
     Ok(())
 }
 

@@ -25,6 +25,8 @@ struct Snapshot {
     served_neighbour: u64,
     served_mirror: u64,
     fetched_origin: u64,
+    mismatched_origin: u64,
+    mismatched_mirror: u64,
     requests: Vec<(&'static str, u64)>,
     neighbours: Vec<(&'static str, u64)>,
     totals: NeighbourTotals,
@@ -62,6 +64,8 @@ fn snapshot(admin: &Admin) -> Snapshot {
         served_neighbour: counters.served_neighbour.count(),
         served_mirror: counters.served_mirror.count(),
         fetched_origin: counters.fetched_origin.count(),
+        mismatched_origin: counters.mismatched_origin.count(),
+        mismatched_mirror: counters.mismatched_mirror.count(),
         requests: parts.clients.requests(),
         neighbours: vec![of_role("mine"), of_role("neighbour")],
         totals: parts.neighbourhood.totals(),
@@ -147,8 +151,13 @@ impl Collector for Snapshot {
         all.gauge("kith_store_bytes", "Bytes of stored objects", self.store_bytes)?;
         all.gauge("kith_store_objects", "Stored objects", self.store_objects)?;
         all.counter("kith_store_written_bytes", "Bytes written to the disk", self.store_written_bytes)?;
-        let failures = [("origin", 0), ("neighbour", verify_failures), ("swarm", 0)];
-        all.counters("kith_verify_failures", "Runs that did not match their object", "source", &failures)?;
+        let failures = [
+            ("origin", self.mismatched_origin),
+            ("neighbour", verify_failures),
+            ("mirror", self.mismatched_mirror),
+            ("swarm", 0),
+        ];
+        all.counters("kith_verify_failures", "What did not match its object", "source", &failures)?;
         all.counter("kith_strikes", "Strikes dealt out to neighbours", strikes)?;
         all.gauge("kith_flows", "Connections to other boxes and the world", connections)?;
         all.gauge("kith_jobs", "Objects being fetched", self.jobs)?;
@@ -171,6 +180,8 @@ mod tests {
             served_neighbour: 3,
             served_mirror: 5,
             fetched_origin: 4,
+            mismatched_origin: 17,
+            mismatched_mirror: 18,
             requests: vec![("hit", 5)],
             neighbours: vec![("mine", 6), ("neighbour", 0)],
             totals: NeighbourTotals {
@@ -201,7 +212,9 @@ mod tests {
             "kith_store_bytes 11",
             "kith_store_objects 12",
             "kith_store_written_bytes_total 13",
+            "kith_verify_failures_total{source=\"origin\"} 17",
             "kith_verify_failures_total{source=\"neighbour\"} 14",
+            "kith_verify_failures_total{source=\"mirror\"} 18",
             "kith_strikes_total 9",
             "kith_flows 10",
             "kith_jobs 15",

@@ -116,7 +116,7 @@ pub(crate) fn status(admin: &Admin) -> Status<'_> {
             neighbour: counters.fetched_neighbour.count(),
         },
         groups_proven: counters.groups_proven.count(),
-        mismatches: counters.mismatches.count(),
+        mismatches: counters.mismatched_origin.count() + counters.mismatched_mirror.count(),
         false_claims: counters.false_claims.count(),
         saved_ms: counters.saved_ms.count(),
         memory_bytes: crate::metrics::resident_bytes().unwrap_or(0),

@@ -10,7 +10,7 @@ use kith_model::range::{ByteRange, GroupSet, GroupSpan};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
-use crate::counters::Counters;
+use crate::counters::{BySource, Counters};
 use crate::plan::Demand;
 use crate::reader::Extent;
 use crate::source::SourceKind;
@@ -24,14 +24,6 @@ pub(crate) enum Verdict {
     Right,
     /// The fetch ended; nothing more will come.
     Ended,
-}
-
-/// Bytes that each kind of source delivered.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct BySource {
-    pub(crate) origin: u64,
-    pub(crate) neighbour: u64,
-    pub(crate) mirror: u64,
 }
 
 /// Everybody who reads an arriving object, and who delivered what.

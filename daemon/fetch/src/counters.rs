@@ -41,12 +41,25 @@ pub struct Counters {
     pub asked: Counter,
     /// Groups that came proven by a tree.
     pub groups_proven: Counter,
-    /// Runs that did not match their object.
-    pub mismatches: Counter,
+    /// Wholes of origins that were not what they said themselves.
+    pub mismatched_origin: Counter,
+    /// Pieces and wholes of mirrors that were not what the origin said. Neighbours are counted in their own room.
+    pub mismatched_mirror: Counter,
     /// Objects whose whole was not what a claim or digest said.
     pub false_claims: Counter,
     /// Milliseconds that clients were spared, against the rate of the origin in the same job.
     pub saved_ms: Counter,
+}
+
+/// Bytes that each kind of source delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BySource {
+    /// The website itself.
+    pub origin: u64,
+    /// Other boxes.
+    pub neighbour: u64,
+    /// Other websites.
+    pub mirror: u64,
 }
 
 impl Counters {

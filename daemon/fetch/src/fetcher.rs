@@ -353,6 +353,7 @@ impl Fetcher {
             range,
             collapsed: Collapsed::Own,
             partial: false,
+            delivered: job.audience.bytes_by_source(),
             reader,
         })
     }

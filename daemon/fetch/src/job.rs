@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::audience::{Audience, Verdict};
-use crate::counters::Counters;
+use crate::counters::{BySource, Counters};
 use crate::fetcher::unix_now;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
@@ -338,6 +338,10 @@ impl Job {
                 self.admit_mirrors();
                 None
             }
+            Report::Mismatched(kind) => {
+                self.note_mismatch(kind);
+                None
+            }
             Report::Changed => {
                 info!(host = %self.host, "the origin has changed the file; the fetch of the old one ends");
                 Some(Stop::Failed("the origin changed the file meanwhile".to_owned()))
@@ -346,6 +350,15 @@ impl Job {
                 warn!(host = %self.host, %error, "the shelf cannot take the object");
                 Some(Stop::Failed(format!("the shelf cannot take it: {error}")))
             }
+        }
+    }
+
+    fn note_mismatch(&self, kind: SourceKind) {
+        match kind {
+            SourceKind::Origin => self.counters.mismatched_origin.add(1),
+            SourceKind::Mirror => self.counters.mismatched_mirror.add(1),
+            // Its own room counts it.
+            SourceKind::Neighbour => {}
         }
     }
 
@@ -429,7 +442,8 @@ impl Job {
         self.audience.decide(Verdict::Right);
         match self.writer.finish(finish).await {
             Ok(finished) => {
-                info!(host = %self.host, object = %finished.info.id, length, "stored");
+                let BySource { origin, neighbour, mirror } = self.audience.bytes_by_source();
+                info!(host = %self.host, object = %finished.info.id, length, origin, neighbour, mirror, "stored");
                 Some(Stop::Stored(finished.info.id))
             }
             Err(error) => {
@@ -448,6 +462,9 @@ impl Job {
         let from_others = !lies.is_empty() || self.audience.is_mirrored();
         if !from_others || matches!(error, FinishError::Write(_)) {
             warn!(host = %self.host, %error, "the object is not what the origin said; it is thrown away");
+            if !matches!(error, FinishError::Write(_)) {
+                self.note_mismatch(SourceKind::Origin);
+            }
             self.writer.discard().await;
             return Some(Stop::Failed(error.to_string()));
         }
@@ -486,10 +503,14 @@ impl Job {
     }
 
     fn note_late(&mut self, report: &Report) {
-        if let Report::Delivered { lane, span, bytes, kind, .. } = report {
-            self.plan.delivered(*lane, *span, self.now());
-            self.audience.delivered(*kind, *bytes);
-            self.counters.fetched(*kind).add(*bytes);
+        match report {
+            Report::Delivered { lane, span, bytes, kind, .. } => {
+                self.plan.delivered(*lane, *span, self.now());
+                self.audience.delivered(*kind, *bytes);
+                self.counters.fetched(*kind).add(*bytes);
+            }
+            Report::Mismatched(kind) => self.note_mismatch(*kind),
+            Report::Ended { .. } | Report::Changed | Report::Unwritable(_) => {}
         }
     }
 

@@ -20,8 +20,19 @@ use crate::source::{Lane, SourceError, SourceKind};
 
 /// What a lane tells its job.
 pub(crate) enum Report {
-    Delivered { lane: LaneId, span: GroupSpan, bytes: u64, kind: SourceKind, proven: bool },
-    Ended { lane: LaneId, ending: Ending },
+    Delivered {
+        lane: LaneId,
+        span: GroupSpan,
+        bytes: u64,
+        kind: SourceKind,
+        proven: bool,
+    },
+    Ended {
+        lane: LaneId,
+        ending: Ending,
+    },
+    /// What came is not what the tree or its piece hash says; the end of the lane is told besides.
+    Mismatched(SourceKind),
     Changed,
     Unwritable(WriteError),
 }
@@ -64,6 +75,9 @@ impl LaneWorker {
                     error = &error as &dyn std::error::Error,
                     "lane broke"
                 );
+                if matches!(error, SourceError::Mismatch) {
+                    let _ = self.reports.send(Report::Mismatched(self.kind)).await;
+                }
                 Report::Ended { lane: self.lane, ending: ending(&error) }
             }
         };

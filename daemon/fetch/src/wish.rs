@@ -6,6 +6,7 @@ use kith_model::range::ByteRange;
 use kith_model::representation::{Head, Representation};
 
 use crate::ask::{Answer, Redirects, Verb};
+use crate::counters::BySource;
 use crate::reader::Reader;
 
 /// What a client wants that the shelf alone cannot answer.
@@ -94,6 +95,8 @@ pub struct Arriving {
     pub collapsed: Collapsed,
     /// Whether an earlier fetch had left a part of it.
     pub partial: bool,
+    /// Who delivered what is here already.
+    pub delivered: BySource,
     /// Positioned at the range.
     pub reader: Reader,
 }

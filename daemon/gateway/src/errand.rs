@@ -55,8 +55,13 @@ impl<'a> Errand<'a> {
         }
         match decision {
             Decision::Serve { index, age, state } => {
-                let over = age.saturating_sub(freshness::lifetime(&stored[index].head));
-                let status = if state == State::Fresh { CacheStatus::Hit } else { CacheStatus::Stale(over) };
+                let lifetime = freshness::lifetime(&stored[index].head);
+                let status = match state {
+                    State::Fresh => CacheStatus::Hit(lifetime.saturating_sub(age)),
+                    State::Tolerated | State::Revalidating => {
+                        CacheStatus::Stale(age.saturating_sub(lifetime))
+                    }
+                };
                 match self.serve(stored[index].clone(), status).await? {
                     Some(response) => {
                         self.follow_up(&stored[index], state);
@@ -202,11 +207,14 @@ impl<'a> Errand<'a> {
     async fn arriving(&self, mut arriving: Arriving, forwarded: Forwarded) -> Answered {
         let collapsed = arriving.collapsed == Collapsed::Joined;
         let forwarded = if arriving.partial { Forwarded::Partial } else { forwarded };
-        let stored = CacheStatus::Stored { forwarded, status: arriving.head.status, collapsed };
+        let (status, delivered) = (arriving.head.status, arriving.delivered);
+        let stored = CacheStatus::Stored { forwarded, status, collapsed, delivered };
+        let age = freshness::age(self.now, &arriving.head);
+        let left = freshness::lifetime(&arriving.head).saturating_sub(age);
         let (status, outcome) = match arriving.collapsed {
             Collapsed::Own => (stored, Outcome::Miss),
             Collapsed::Joined => (stored, Outcome::Collapsed),
-            Collapsed::Whole => (CacheStatus::Hit, Outcome::Hit),
+            Collapsed::Whole => (CacheStatus::Hit(left), Outcome::Hit),
         };
         if let Some(response) = self.judged(&arriving.head, status)? {
             return Ok((response, outcome));

@@ -13,6 +13,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use kith_fetch::ask::Verb;
+use kith_fetch::counters::BySource;
 use kith_model::freshness::Lack;
 use kith_model::ladder::{Algorithm, Digest, Ladder};
 use kith_model::object::ObjectId;
@@ -31,8 +32,8 @@ const OF_ONE_MESSAGE: [&str; 2] = ["content-digest", "content-md5"];
 /// How the store had to do with an answer (RFC 9211).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CacheStatus {
-    /// From the shelf, without asking.
-    Hit,
+    /// From the shelf, without asking; fresh for so much longer.
+    Hit(Duration),
     /// From the shelf, past its lifetime by so much: client or origin let that be.
     Stale(Duration),
     /// From the shelf, since the origin cannot be reached.
@@ -47,6 +48,8 @@ pub(crate) enum CacheStatus {
         status: StatusCode,
         /// Somebody else's request was joined.
         collapsed: bool,
+        /// Who delivered what is here of it already.
+        delivered: BySource,
     },
     /// The origin's own, past the shelf.
     Passed {
@@ -106,8 +109,9 @@ impl From<Lack> for Forwarded {
 impl CacheStatus {
     fn value(self) -> HeaderValue {
         let text = match self {
-            CacheStatus::Hit => return HeaderValue::from_static("kith; hit"),
-            // Section 2.5: a lifetime that is over is told as less than nothing.
+            // Section 2.4: what is left of its lifetime.
+            CacheStatus::Hit(left) => format!("kith; hit; ttl={}", left.as_secs()),
+            // A lifetime that is over is told as less than nothing.
             CacheStatus::Stale(over) => format!("kith; hit; ttl=-{}; detail=stale", over.as_secs()),
             CacheStatus::Offline => {
                 return HeaderValue::from_static("kith; hit; fwd=stale; detail=offline");
@@ -116,10 +120,19 @@ impl CacheStatus {
                 format!("kith; hit; fwd={}; fwd-status=304", forwarded.as_str())
             }
             CacheStatus::Storage => return HeaderValue::from_static("kith; fwd=bypass; detail=storage"),
-            CacheStatus::Stored { forwarded, status, collapsed } => {
+            CacheStatus::Stored { forwarded, status, collapsed, delivered } => {
                 let collapsed = if collapsed { "; collapsed" } else { "" };
-                let status = status.as_u16();
-                format!("kith; fwd={}; fwd-status={status}; stored{collapsed}", forwarded.as_str())
+                let (reason, status) = (forwarded.as_str(), status.as_u16());
+                let mut text = format!("kith; fwd={reason}; fwd-status={status}; stored{collapsed}");
+                let BySource { origin, neighbour, mirror } = delivered;
+                // Of what has only begun to come nothing is known yet; the log tells it at the end.
+                if delivered != BySource::default() {
+                    let _ = write!(
+                        text,
+                        "; detail=\"origin={origin},neighbour={neighbour},mirror={mirror},swarm=0\""
+                    );
+                }
+                text
             }
             CacheStatus::Passed { forwarded, status } => {
                 format!("kith; fwd={}; fwd-status={}", forwarded.as_str(), status.as_u16())
@@ -265,7 +278,7 @@ mod tests {
     #[test]
     fn every_cache_status_is_the_contracts() {
         for (status, expected) in [
-            (CacheStatus::Hit, "kith; hit"),
+            (CacheStatus::Hit(Duration::from_secs(7)), "kith; hit; ttl=7"),
             (CacheStatus::Stale(Duration::from_secs(5)), "kith; hit; ttl=-5; detail=stale"),
             (CacheStatus::Confirmed(Forwarded::Request), "kith; hit; fwd=request; fwd-status=304"),
             (CacheStatus::Offline, "kith; hit; fwd=stale; detail=offline"),
@@ -275,8 +288,18 @@ mod tests {
                     forwarded: Forwarded::UriMiss,
                     status: StatusCode::NOT_FOUND,
                     collapsed: true,
+                    delivered: BySource::default(),
                 },
                 "kith; fwd=uri-miss; fwd-status=404; stored; collapsed",
+            ),
+            (
+                CacheStatus::Stored {
+                    forwarded: Forwarded::Partial,
+                    status: StatusCode::OK,
+                    collapsed: false,
+                    delivered: BySource { origin: 1, neighbour: 2, mirror: 3 },
+                },
+                "kith; fwd=partial; fwd-status=200; stored; detail=\"origin=1,neighbour=2,mirror=3,swarm=0\"",
             ),
             (
                 CacheStatus::Passed { forwarded: Forwarded::Bypass, status: StatusCode::NOT_FOUND },

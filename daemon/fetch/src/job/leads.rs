@@ -95,8 +95,8 @@ impl Job {
             return false;
         }
         warn!(host = %self.host, %error, "what a mirror sent is wrong; it is thrown away");
-        self.counters.mismatches.add(1);
         for id in liars {
+            self.counters.mismatched_mirror.add(1);
             if let Some(source) = self.sources.get(&id) {
                 source.blame(Fault::FalseClaim);
             }

@@ -178,7 +178,7 @@ async fn a_lying_mirror_costs_the_client_nothing_and_is_not_asked_again() {
     signal.notify_one();
     assert_eq!(read(arriving).await, body());
     attic.stored(&origin.url("/f")).await;
-    assert_eq!(attic.fetcher.counters().mismatches.count(), 1);
+    assert_eq!(attic.fetcher.counters().mismatched_mirror.count(), 1);
     let asked = mirror.seen().len();
     // A release: what is named anew is not believed either.
     signal.notify_one();
@@ -298,6 +298,42 @@ async fn pieces_of_a_metalink_are_shown_as_they_come_and_a_lie_is_found_at_once(
     assert!(mirror.sent() >= LENGTH - 2 * MIB, "{}", mirror.sent());
     // It was struck at its first piece.
     assert!(liar.sent() <= 2 * MIB + MIB / 2, "{}", liar.sent());
+}
+
+#[tokio::test]
+async fn a_piece_that_is_a_lie_is_counted_against_mirrors() {
+    let liar = liar();
+    let text = metalink(&[&liar]);
+    let link = "Link: <f.meta4>; rel=describedby; type=\"application/metalink4+xml\"\r\n";
+    let signal = Arc::new(Notify::new());
+    let ours = signal.clone();
+    let origin = Origin::start(move |seen| {
+        if seen.path() == "/f.meta4" {
+            return say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
+        }
+        let (head, range) = head(seen, link);
+        let front = if range.start == 0 { MIB.min(range.end) } else { 0 };
+        vec![
+            Step::Say(head.into()),
+            Step::Pour(range.start, front),
+            Step::Await(ours.clone()),
+            Step::Pour(range.start + front, range.end - range.start - front),
+        ]
+    });
+    let attic = Box::new();
+    let arriving = attic.begin(&origin.url("/f"), None).await;
+    let counters = attic.fetcher.counters();
+    while counters.mismatched_mirror.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let reading = tokio::spawn(read(arriving));
+    while !reading.is_finished() {
+        // However many lanes wait.
+        signal.notify_one();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reading.await.expect("no panic"), body());
+    assert_eq!((counters.mismatched_mirror.count(), counters.mismatched_origin.count()), (1, 0));
 }
 
 #[tokio::test]
