@@ -39,7 +39,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::config::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::config::units::ByteSize;
-use crate::doors::{Counted, SameGate};
+use crate::doors::{Counted, Reachable, SameGate};
 use crate::neighbourhood::{Neighbours, NoNeighbours};
 use crate::welcome::Welcome;
 use crate::{announce, listen, machine};
@@ -110,6 +110,10 @@ impl House {
         let door = gateway_config(settings, &facts, &limits, host, signature);
         clients.extend(apt);
         let gate = gate(&door, &facts);
+        if let Some(neighbours) = &neighbours {
+            let house = house_of(&door, Vec::new());
+            neighbours.tell_clients(Arc::new(Reachable { house, listening: facts.clients.clone() }));
+        }
         let gateway = Gateway::start(door, clients, fetcher.clone(), Arc::new(web.clone()))
             .map_err(|error| Failure::new(Exit::General, format!("clients.listen: {error}")))?;
         let admin = Admin::new(Parts {
@@ -368,9 +372,12 @@ fn gateway_config(
 
 /// The same rules for the admin port.
 fn gate(door: &kith_gateway::Config, facts: &Facts) -> SameGate {
-    let ports = facts.admin.iter().map(SocketAddr::port).collect();
+    SameGate(house_of(door, facts.admin.iter().map(SocketAddr::port).collect()))
+}
+
+fn house_of(door: &kith_gateway::Config, ports: Vec<u16>) -> kith_gateway::House {
     let (allow, interfaces) = (door.allow.clone(), door.interfaces.clone());
-    SameGate(kith_gateway::House::new(&door.name, &door.hosts, ports, allow, interfaces))
+    kith_gateway::House::new(&door.name, &door.hosts, ports, allow, interfaces)
 }
 
 fn allow(allow: &settings::Allow) -> kith_gateway::Allow {

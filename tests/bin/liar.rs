@@ -184,6 +184,7 @@ impl Liar {
             length: self.claim.length,
             known_at_ms: self.claim.known_at.0,
             signature: self.claim.sign(&self.identity),
+            clients: None,
         };
         Ok(frames::send(send, &Message::Have(have)).await?)
     }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use kith_tests::MIB;
 use kith_tests::body::Body;
+use kith_tests::kith::Kith;
 use kith_tests::lab::{House, Lab};
 use kith_tests::origin::Origin;
 use kith_tests::patience::until_true;
 use kith_tests::resource::Resource;
+use kith_tests::tool::succeed;
 
 const LENGTH: u64 = 200 * MIB;
 
@@ -96,6 +98,83 @@ fn what_a_neighbour_gave_is_passed_on_to_the_next() -> Result<()> {
 
     assert_eq!(received.sha256, body.sha256());
     assert!(c.metrics()?.served("neighbour") >= 24 * MIB, "{:?}", c.metrics()?);
+    Ok(())
+}
+
+/// What a client is pointed to in the answer to a question about `path`.
+fn links(house: &House, path: &str) -> Result<Vec<String>> {
+    let answer = house.request(&house.b, path).method("HEAD").send()?;
+    let links = answer.head.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("link"));
+    Ok(links.map(|(_, value)| value.clone()).collect())
+}
+
+/// aria2 knows nothing of boxes: it is given one box's URL, and what that box answers tells it the rest.
+#[test]
+fn aria2_downloads_from_both_boxes_at_once_by_the_links_of_one() -> Result<()> {
+    let body = Body::seeded(66, 64 * MIB);
+    let mut house = House::paired(Origin::serving("a.iso", &body))?;
+    house.fill_a("a.iso")?;
+    house.request(&house.b, "a.iso").fetch()?;
+    house.b.wait_stored(1)?;
+    let door = format!("<http://{}/sha256/", house.a.clients());
+    let is_told = |links: &[String]| links.iter().any(|link| link.starts_with(&door));
+    until_true("b tells that a holds it", Duration::from_secs(15), || {
+        links(&house, "a.iso").is_ok_and(|links| is_told(&links))
+    })?;
+    let given = |kith: &Kith| Ok::<_, anyhow::Error>(kith.metrics()?.served("store"));
+    let before = [given(&house.a)?, given(&house.b)?];
+    let sent = house.origin.sent();
+    let folder = tempfile::tempdir()?;
+
+    let url = format!("http://{}/{}", house.b.clients(), house.origin.url("a.iso"));
+    let mut aria2 = house.client.place.command("aria2c");
+    // Slow enough that the second connection is made while there is something left.
+    aria2.args(["--no-conf", "--quiet", "-s2", "-x1", "-k1M", "--max-overall-download-limit=20M"]);
+    succeed(aria2.args(["--file-allocation=none", "-o", "a.iso", "-d"]).arg(folder.path()).arg(&url))?;
+
+    assert_eq!(Body::of(std::fs::read(folder.path().join("a.iso"))?).sha256(), body.sha256());
+    let (by_a, by_b) = (given(&house.a)? - before[0], given(&house.b)? - before[1]);
+    assert!(by_a >= 8 * MIB && by_b >= 8 * MIB, "a gave {by_a} bytes, b {by_b}");
+    assert_eq!(house.origin.sent(), sent, "the origin need not send any of it again");
+
+    let described = house.request(&house.b, "a.iso?kith=meta4").send()?.text()?;
+    assert!(described.contains(&format!("\">{}", &door[1..])), "{described}");
+
+    // What was heard with the download is forgotten; a hit asks again, in the background.
+    house.b.restart()?;
+    house.wait_connected()?;
+    until_true("b has asked who else holds it", Duration::from_secs(15), || {
+        links(&house, "a.iso").is_ok_and(|links| is_told(&links))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_box_that_lets_nobody_else_in_is_not_told_of() -> Result<()> {
+    let body = Body::seeded(67, 8 * MIB);
+    let mut lab = Lab::new()?;
+    let (a_spot, b_spot, client) = (lab.plug_box("a")?, lab.plug_box("b")?, lab.plug_client()?);
+    let (place, address) = lab.origin();
+    let origin = Origin::serving("a.iso", &body).at(&place, address).start()?;
+    // The client, and for the test's own questions the box itself.
+    let allowed = format!("[\"{}/32\", \"{}/32\", \"127.0.0.0/8\"]", client.address, a_spot.address);
+    let a = Lab::setup("a", &a_spot).set("clients.allow", &allowed).start()?;
+    let b = Lab::setup("b", &b_spot).start()?;
+    let house = House { a, b, origin, a_spot, b_spot, client, lab };
+    until_true("b sees a", Duration::from_secs(15), || {
+        house.b.neighbour("a").is_ok_and(|found| found.is_some())
+    })?;
+    kith_tests::pairing::pair(&house.a, &house.b)?;
+    house.wait_connected()?;
+    house.fill_a("a.iso")?;
+
+    assert_eq!(house.request(&house.b, "a.iso").fetch()?.sha256, body.sha256());
+
+    house.b.wait_stored(1)?;
+    assert!(house.b.metrics()?.served("neighbour") > 0, "a held it and said so");
+    let links = links(&house, "a.iso")?;
+    assert!(links.iter().any(|link| link.contains(&house.b.clients().to_string())), "{links:?}");
+    assert!(!links.iter().any(|link| link.contains(&house.a.clients().to_string())), "{links:?}");
     Ok(())
 }
 

@@ -332,6 +332,7 @@ impl Asking<'_> {
             writer,
             audience,
             counters: Arc::clone(&self.fetcher.inner.counters),
+            holders: Arc::clone(&self.fetcher.inner.holders),
             origin: answer.source,
             first,
             first_span: span_of(answer.start, end),

@@ -37,6 +37,7 @@ use tracing::{debug, info, warn};
 use crate::audience::{Audience, Verdict};
 use crate::counters::{BySource, Counters};
 use crate::fetcher::unix_now;
+use crate::holders::Holders;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
@@ -61,6 +62,7 @@ pub(crate) struct Beginning {
     pub(crate) writer: Writer,
     pub(crate) audience: Arc<Audience>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) holders: Arc<Holders>,
     /// The origin, and the body of its first answer.
     pub(crate) origin: Option<Arc<dyn Source>>,
     pub(crate) first: Box<dyn Lane>,
@@ -110,6 +112,7 @@ pub(crate) struct Job {
     // the frame
     reach: Reach,
     counters: Arc<Counters>,
+    holders: Arc<Holders>,
     began: Instant,
     host: String,
 }
@@ -126,6 +129,7 @@ impl Job {
             writer,
             audience,
             counters,
+            holders,
             origin,
             first,
             first_span,
@@ -158,6 +162,7 @@ impl Job {
             hold_back: HoldBack { held: Arc::new(AtomicBool::new(held)), since: None },
             reach,
             counters,
+            holders,
             began: Instant::now(),
             host,
         };
@@ -443,6 +448,7 @@ impl Job {
         match self.writer.finish(finish).await {
             Ok(finished) => {
                 let BySource { origin, neighbour, mirror } = self.audience.bytes_by_source();
+                self.note_holders(finished.info.id);
                 info!(host = %self.host, object = %finished.info.id, length, origin, neighbour, mirror, "stored");
                 Some(Stop::Stored(finished.info.id))
             }
@@ -450,6 +456,14 @@ impl Job {
                 warn!(host = %self.host, %error, "not stored");
                 Some(Stop::Failed(error.to_string()))
             }
+        }
+    }
+
+    /// Remembers who claimed to hold what this object turned out to be.
+    fn note_holders(&self, object: ObjectId) {
+        if self.claimed == Some(object) {
+            let doors = self.claimants.iter().filter_map(|id| self.sources.get(id)?.door());
+            self.holders.note(object, doors.collect());
         }
     }
 

@@ -14,6 +14,7 @@ pub mod counters;
 mod drafted;
 pub mod fetcher;
 mod gathering;
+mod holders;
 mod job;
 pub mod journal;
 mod lane;

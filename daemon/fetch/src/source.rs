@@ -1,5 +1,7 @@
 //! What can deliver groups of one object: the seam between the job and the wells.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -57,6 +59,11 @@ pub trait Source: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future asks for nothing further.
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>>;
+
+    /// Where programs of the household may have the whole from it by its digest; only a box of the same owner tells.
+    fn door(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// Tells the source what the job found out about it.
     fn blame(&self, fault: Fault);

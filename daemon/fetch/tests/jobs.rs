@@ -1,5 +1,6 @@
 //! The room by its handle: a real store, a scripted origin and scripted neighbours.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -20,11 +21,14 @@ use kith_model::key::{Scheme, Target};
 use kith_model::ladder::{Algorithm, Digest, Ladder, Rung, Teller};
 use kith_model::object::ObjectId;
 use kith_model::range::{ChunkGroup, GROUP_BYTES, GroupSpan};
-use kith_model::representation::Head;
+use kith_model::representation::{Head, Representation, Standing};
 use kith_model::time::UnixMillis;
 use kith_model::verify::{self, Run};
 use kith_store::Store;
 use tokio::sync::Semaphore;
+
+/// Where the scripted neighbour's clients connect.
+const DOOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9)), 8480);
 
 const URL: &str = "https://files.example.com/a.iso";
 
@@ -195,6 +199,8 @@ struct ScriptedNeighbour {
     delivered: Arc<AtomicU64>,
     /// After so many runs each lane stops delivering, without an error.
     stalls_after: Option<usize>,
+    /// How often it was asked whether it holds something.
+    asked: Arc<AtomicU64>,
 }
 
 impl ScriptedNeighbour {
@@ -208,6 +214,7 @@ impl ScriptedNeighbour {
             faults: Arc::default(),
             delivered: Arc::default(),
             stalls_after: None,
+            asked: Arc::default(),
         }
     }
 }
@@ -215,6 +222,7 @@ impl ScriptedNeighbour {
 impl Finder for ScriptedNeighbour {
     fn find(&self, wanted: Wanted) -> BoxStream<'static, Found> {
         assert_eq!(wanted.length, self.body.len() as u64);
+        self.asked.fetch_add(1, SeqCst);
         let found = Found { object: self.object, source: Arc::new(self.clone()) };
         stream::iter([found]).boxed()
     }
@@ -231,6 +239,10 @@ impl Source for ScriptedNeighbour {
 
     fn abilities(&self) -> Abilities {
         Abilities { ranges: true, lanes_max: 2 }
+    }
+
+    fn door(&self) -> Option<SocketAddr> {
+        Some(DOOR)
     }
 
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {
@@ -322,8 +334,15 @@ impl House {
         self.origin.requests.lock().expect("lock").len()
     }
 
+    /// Waits until nothing is being fetched.
+    async fn idle(&self) {
+        while !self.fetcher.jobs().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until the object is on the shelf; the store says when something changes there.
-    async fn stored(&self) -> kith_model::representation::Representation {
+    async fn stored(&self) -> Representation {
         let mut changes = self.store.changes();
         loop {
             changes.borrow_and_update();
@@ -454,6 +473,46 @@ async fn a_false_claim_from_a_neighbour_that_sends_it_all_is_noticed_by_the_dige
     assert_eq!(reading.await.expect("no panic").expect("whole"), body);
     assert_eq!(*near.faults.lock().expect("lock"), [Fault::FalseClaim]);
     assert_eq!(house.stored().await.object, ObjectId::of(&body));
+    house.idle().await;
+    assert_eq!(house.fetcher.doors(&ObjectId::of(&body)), [], "who lied is nobody to be sent to");
+    assert_eq!(house.fetcher.doors(&near.object), []);
+}
+
+#[tokio::test]
+async fn who_claimed_rightly_is_known_to_hold_it_too() {
+    let body = sample(5 * MIB, 31);
+    let near = ScriptedNeighbour::holding(body.clone());
+    // The origin sends a little at first, so that the neighbour is heard.
+    let house = House::new(ScriptedOrigin::serving(body.clone()).slow(4), vec![near]);
+    assert_eq!(read(house.get(None).await).await.expect("whole"), body);
+    let stored = house.stored().await;
+    house.idle().await;
+    assert_eq!(house.fetcher.doors(&stored.object), [DOOR]);
+}
+
+#[tokio::test]
+async fn what_is_served_from_the_shelf_is_asked_about_once_in_a_while() {
+    let body = sample(2 * MIB, 32);
+    let alone = House::new(ScriptedOrigin::serving(body.clone()), vec![]);
+    let near = ScriptedNeighbour::holding(body.clone());
+    assert_eq!(read(alone.get(None).await).await.expect("whole"), body);
+    let stored = alone.stored().await;
+    let finders = vec![Arc::new(near.clone()) as Arc<dyn Finder>];
+    let origin = Arc::new(Asked(Arc::clone(&alone.origin)));
+    let fetcher = Fetcher::new(alone.store.clone(), origin, finders, Config { neighbour_bytes_min: 1 << 20 });
+    let private = Representation { standing: Standing::Household, ..stored.clone() };
+    fetcher.look_around(&private);
+    assert_eq!(fetcher.doors(&stored.object), []);
+    for _ in 0..3 {
+        fetcher.look_around(&stored);
+    }
+    while fetcher.doors(&stored.object).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fetcher.doors(&stored.object), [DOOR]);
+    fetcher.look_around(&stored);
+    fetcher.shutdown().await;
+    assert_eq!(near.asked.load(SeqCst), 1);
 }
 
 #[tokio::test]

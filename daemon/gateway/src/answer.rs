@@ -25,7 +25,7 @@ use crate::connection::REFUSED;
 use crate::counters::{Counters, Outcome};
 use crate::errand::{Errand, now};
 use crate::house::House;
-use crate::metalink;
+use crate::metalink::{self, Places};
 use crate::pages::{self, About, Reached};
 use crate::refusal::{Refusal, Tongue};
 use crate::relocate::relocate;
@@ -127,7 +127,7 @@ impl Answerer {
                             Door::Prefix => here(&self.house),
                             Door::Proxy => self.house.for_others(&local.to_string(), local),
                         };
-                        metalink::point(response.headers_mut(), &authority, &base, door);
+                        self.point(response.headers_mut(), &authority, &base, door);
                     }
                     debug!(
                         host = base.host(),
@@ -141,13 +141,23 @@ impl Answerer {
         }
     }
 
+    /// Tells download tools where else the file is that they get.
+    fn point(&self, headers: &mut HeaderMap, here: &str, target: &Target, door: Door) {
+        let Some(digest) = metalink::named(headers) else { return };
+        let object = self.fetcher.object_by_digest(&digest).ok().flatten();
+        let others = object.map(|object| self.fetcher.doors(&object.id)).unwrap_or_default();
+        metalink::point(headers, &digest, &Places { target, here, others: &others }, door);
+    }
+
     /// The metalink of what is held of `target`, uncoded.
     fn metalink(&self, target: &Target, authority: &str, verb: Verb) -> Result<Response<Body>, Refusal> {
         let stored = self.fetcher.representations(target).map_err(refusal)?;
         let plain = stored.iter().find(|stored| !stored.head.headers.contains_key(CONTENT_ENCODING));
-        let object = plain.ok_or(Refusal::NotHeld)?.object;
-        let info = self.fetcher.object(&object).map_err(refusal)?.ok_or(Refusal::NotHeld)?;
-        Ok(metalink::respond(&info, authority, target, verb))
+        let plain = plain.ok_or(Refusal::NotHeld)?;
+        let info = self.fetcher.object(&plain.object).map_err(refusal)?.ok_or(Refusal::NotHeld)?;
+        self.fetcher.look_around(plain);
+        let others = self.fetcher.doors(&plain.object);
+        Ok(metalink::respond(&info, &Places { target, here: authority, others: &others }, verb))
     }
 
     async fn object(&self, id: ObjectId, name: Option<&FileName>, demand: &Demand) -> Answered {

@@ -192,6 +192,7 @@ impl<'a> Errand<'a> {
     }
 
     async fn confirmed(&self, renewed: Representation, forwarded: Forwarded) -> Answered {
+        self.look_around(&renewed);
         match self.serve(renewed, CacheStatus::Confirmed(forwarded)).await? {
             Some(response) => Ok((response, Outcome::Confirmed)),
             // It went away in between: once more, with nothing stored.
@@ -323,10 +324,18 @@ impl<'a> Errand<'a> {
 
     /// What a hit still lets the origin know.
     fn follow_up(&self, stored: &Representation, state: State) {
+        self.look_around(stored);
         if state == State::Revalidating {
             self.gateway.fetcher.refresh(&Wish { verb: Verb::Get, ..self.wish(Some(stored.clone()), None) });
         } else {
             self.touch(stored);
+        }
+    }
+
+    /// The next client can be told who else holds it.
+    fn look_around(&self, stored: &Representation) {
+        if self.demand.company == Company::Shared {
+            self.gateway.fetcher.look_around(stored);
         }
     }
 

@@ -5,6 +5,7 @@
 //! prefix form. Says only what the store has checked. Must not know: how what they point to is served.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use data_encoding::HEXLOWER;
 use http::header::{
@@ -43,32 +44,52 @@ pub(crate) fn subject(target: &Target) -> Option<Target> {
     }
 }
 
-/// Points a client that reached us at `authority` to the same bytes by their hash and to their metalink. `headers` are
-/// those of a file that is held, with its digest.
+/// What a file is named by for download tools. `headers` are those of an answer with a file that is held.
 ///
 /// Small files are not worth the words; of coded ones the bytes alone are not the whole truth.
-pub(crate) fn point(headers: &mut HeaderMap, authority: &str, target: &Target, door: Door) {
+pub(crate) fn named(headers: &HeaderMap) -> Option<Digest> {
     let is_download = length(headers).is_some_and(|length| length >= TOUCH_BYTES_MIN);
-    let Some(digest) = sha256(headers).filter(|_| is_download && !headers.contains_key(CONTENT_ENCODING))
-    else {
-        return;
-    };
-    let duplicate = Link::new(&by_hash(authority, &digest, target)).map(|link| link.with("rel", "duplicate"));
+    sha256(headers).filter(|_| is_download && !headers.contains_key(CONTENT_ENCODING))
+}
+
+/// Where the file that `target` answers with is to be had by its hash.
+pub(crate) struct Places<'a> {
+    pub(crate) target: &'a Target,
+    /// This box, as the client reached it.
+    pub(crate) here: &'a str,
+    /// The owner's other boxes.
+    pub(crate) others: &'a [SocketAddr],
+}
+
+impl Places<'_> {
+    fn urls(&self, digest: &Digest) -> impl Iterator<Item = String> {
+        let others = self.others.iter().map(ToString::to_string);
+        std::iter::once(self.here.to_owned())
+            .chain(others)
+            .map(|authority| by_hash(&authority, digest, self.target))
+    }
+}
+
+/// Points a client to a file of this digest, here and elsewhere, and to its metalink.
+pub(crate) fn point(headers: &mut HeaderMap, digest: &Digest, places: &Places<'_>, door: Door) {
+    let Places { target, here: authority, .. } = places;
+    let duplicates = places.urls(digest).filter_map(|url| Some(Link::new(&url)?.with("rel", "duplicate")));
     let joint = if target.query().is_some() { '&' } else { '?' };
     let metalink = Link::new(&format!("http://{authority}/{target}{joint}{QUESTION}"));
     // In the proxy's form a URL of ours would be a stranger's.
     let metalink = metalink.filter(|_| door == Door::Prefix);
     let metalink = metalink.map(|link| link.with("rel", "describedby").with("type", MEDIA_TYPE));
-    for link in [duplicate, metalink].into_iter().flatten() {
+    for link in duplicates.chain(metalink) {
         if let Ok(value) = HeaderValue::from_str(&link.to_string()) {
             headers.append(LINK, value);
         }
     }
 }
 
-/// The metalink of a held object that `target` answers with, for a client that reached us at `authority`.
-pub(crate) fn respond(info: &ObjectInfo, authority: &str, target: &Target, verb: Verb) -> Response<Body> {
-    let text = document(info, authority, target);
+/// The metalink of a held object.
+pub(crate) fn respond(info: &ObjectInfo, places: &Places<'_>, verb: Verb) -> Response<Body> {
+    let text = document(info, places);
+    let target = places.target;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     // It says what is held now.
@@ -83,8 +104,9 @@ pub(crate) fn respond(info: &ObjectInfo, authority: &str, target: &Target, verb:
     response
 }
 
-/// RFC 5854: this box first, then the origin.
-fn document(info: &ObjectInfo, authority: &str, target: &Target) -> String {
+/// RFC 5854: this box first, then the owner's others, then the origin.
+fn document(info: &ObjectInfo, places: &Places<'_>) -> String {
+    let target = places.target;
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<metalink xmlns=\"urn:ietf:params:xml:ns:metalink\">\n  \
          <generator>Kith</generator>\n  <file name=\"{}\">\n    <size>{}</size>\n",
@@ -95,9 +117,9 @@ fn document(info: &ObjectInfo, authority: &str, target: &Target) -> String {
         let (kind, hex) = (textual_name(rung.digest.algorithm()), HEXLOWER.encode(rung.digest.bytes()));
         let _ = writeln!(text, "    <hash type=\"{kind}\">{hex}</hash>");
     }
-    let here = info.ladder.digest(Algorithm::Sha256).map(|digest| by_hash(authority, digest, target));
-    for (url, priority) in here.iter().map(String::as_str).chain([target.as_str()]).zip(1..) {
-        let _ = writeln!(text, "    <url priority=\"{priority}\">{}</url>", Escaped(url));
+    let near = info.ladder.digest(Algorithm::Sha256).into_iter().flat_map(|digest| places.urls(digest));
+    for (url, priority) in near.chain([target.as_str().to_owned()]).zip(1..) {
+        let _ = writeln!(text, "    <url priority=\"{priority}\">{}</url>", Escaped(&url));
     }
     text.push_str("  </file>\n</metalink>\n");
     text
@@ -197,7 +219,10 @@ mod tests {
     }
 
     fn links(mut headers: HeaderMap, url: &str, door: Door) -> Vec<String> {
-        point(&mut headers, "box:8480", &target(url), door);
+        let places = Places { target: &target(url), here: "box:8480", others: &[] };
+        if let Some(digest) = named(&headers) {
+            point(&mut headers, &digest, &places, door);
+        }
         headers.get_all(LINK).iter().map(|link| link.to_str().expect("text").to_owned()).collect()
     }
 
@@ -230,6 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn other_boxes_that_hold_it_are_linked_behind_this_one() {
+        let digest = Digest::new(Algorithm::Sha256, &[0xab; 32]).expect("32 bytes");
+        let others = ["192.168.1.9:8480".parse().expect("an address"), "[fd00::9]:80".parse().expect("one")];
+        let places =
+            Places { target: &target("http://x.example/f"), here: "192.168.1.2:8480", others: &others };
+        let mut headers = HeaderMap::new();
+        point(&mut headers, &digest, &places, Door::Proxy);
+        let links: Vec<_> = headers.get_all(LINK).iter().map(|link| link.to_str().expect("text")).collect();
+        let url = |authority: &str| {
+            format!("<http://{authority}/sha256/{}?name=f>; rel=duplicate", "ab".repeat(32))
+        };
+        assert_eq!(links, [url("192.168.1.2:8480"), url("192.168.1.9:8480"), url("[fd00::9]:80")]);
+    }
+
+    #[test]
     fn a_metalink_is_well_formed_whatever_the_name() {
         let mut ladder = Ladder::default();
         for (algorithm, teller) in [(Algorithm::Sha256, Teller::Ourselves), (Algorithm::Sha1, Teller::Url)] {
@@ -238,15 +278,23 @@ mod tests {
         }
         let info =
             ObjectInfo { id: ObjectId::of(b""), length: 5, ladder, stored_at: UnixMillis(0), pinned: false };
-        let text = document(&info, "box:8480", &target("https://x.example/%3C%22%00%2e%2e%2f&.iso?a=1&b=2"));
+        let target = &target("https://x.example/%3C%22%00%2e%2e%2f&.iso?a=1&b=2");
+        let others = ["192.168.1.9:8480".parse().expect("an address"), "[fd00::9]:80".parse().expect("one")];
+        let text = document(&info, &Places { target, here: "box:8480", others: &others });
         assert!(text.contains("<file name=\"&amp;.iso\">"), "{text}");
         assert!(text.contains("<size>5</size>"), "{text}");
         assert!(text.contains(&format!("<hash type=\"sha-256\">{}</hash>", "01".repeat(32))), "{text}");
         assert!(text.contains(&format!("<hash type=\"sha-1\">{}</hash>", "01".repeat(20))), "{text}");
         assert!(text.contains("<url priority=\"1\">http://box:8480/sha256/"), "{text}");
-        assert!(text.contains("<url priority=\"2\">https://x.example/"), "{text}");
+        assert!(text.contains("<url priority=\"2\">http://192.168.1.9:8480/sha256/"), "{text}");
+        assert!(text.contains("<url priority=\"3\">http://[fd00::9]:80/sha256/"), "{text}");
+        assert!(text.contains("<url priority=\"4\">https://x.example/"), "{text}");
         assert!(text.contains("?a=1&amp;b=2</url>"), "{text}");
         assert_eq!(text.matches('<').count(), text.matches('>').count());
+    }
+
+    #[test]
+    fn a_name_is_the_last_part_of_the_path_and_no_way_out_of_a_folder() {
         assert_eq!(name(&target("https://x.example/")), "download");
         assert_eq!(name(&target("https://x.example/a/..%2F")), "download");
         assert_eq!(name(&target("https://x.example/a/..%2Fb%5Cc")), "c");

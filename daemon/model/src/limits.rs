@@ -387,6 +387,17 @@ pub const PAIRED_MAX: usize = 64;
 /// Bytes of a box's name. A DNS label has 63.
 pub const NAME_BYTES_MAX: usize = 63;
 
+/// Objects of which is remembered which other boxes hold them, 30 KB of them: an evening's downloads. The oldest makes
+/// room.
+pub const HOLDERS_OBJECTS_MAX: usize = 256;
+
+/// Boxes that a download tool is pointed to besides this one: more connections than that fill no LAN better.
+pub const HOLDERS_MAX: usize = 4;
+
+/// How long a box is taken to hold what it said that it holds. One that does not any more says 404, and the tool goes on
+/// without it.
+pub const HOLDERS_AGE: Duration = Duration::from_secs(10 * 60);
+
 /// Addresses kept of one box: two families on two links.
 pub const NEIGHBOUR_ADDRESSES_MAX: usize = 4;
 

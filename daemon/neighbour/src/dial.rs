@@ -9,6 +9,7 @@ use kith_model::limits::{REDIAL_MAX, REDIAL_MIN};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::clients::is_link_local;
 use crate::clock;
 use crate::connect;
 use crate::identity::{NodeId, NodeKey};
@@ -153,6 +154,8 @@ fn wanted(room: &Arc<Room>) -> HashMap<Callee, (Vec<SocketAddr>, Expected)> {
         let seen = room.roster().find(id).map(|seen| seen.addresses.clone()).unwrap_or_default();
         let mut addresses = seen;
         addresses.extend(stored.filter(|stored| !addresses.contains(stored)));
+        // The session's address is where clients are sent to; a link-local one is of no use to them.
+        addresses.sort_by_key(|address| is_link_local(address.ip()));
         if !addresses.is_empty() {
             wanted.insert(Callee::Box(*id), (addresses, Expected::Key(*key)));
         }

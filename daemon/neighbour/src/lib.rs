@@ -2,12 +2,13 @@
 //!
 //! Owns who this box is ([`identity`]), who is paired ([`peers`]), how boxes find ([`roster`]) and get to know each
 //! other ([`pairing`]), what they say ([`wire`], described in `PROTOCOL.md`), and the handle [`Neighbourhood`].
-//! Knows nothing of HTTP, of clients and of who is asked first: the hearth decides that. Gives away only what the
+//! Knows nothing of HTTP, of clients but where they connect, and of who is asked first: the hearth decides that. Gives away only what the
 //! store holds and `kith_model::sharing` allows, and hands on only what it has verified.
 
 pub mod announce;
 mod bucket;
 pub mod claim;
+pub mod clients;
 mod clock;
 pub mod config;
 mod connect;

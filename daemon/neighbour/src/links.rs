@@ -43,11 +43,17 @@ impl Links {
 
     /// Whether packets to `address` stay on a link. IPv4 inside IPv6 is taken for what it is.
     pub fn has(&self, address: IpAddr) -> bool {
+        self.towards(address).is_some()
+    }
+
+    /// Our own address on the link that `address` is on.
+    pub fn towards(&self, address: IpAddr) -> Option<IpAddr> {
         let address = address.to_canonical();
         if address.is_unspecified() || address.is_multicast() {
-            return false;
+            return None;
         }
-        self.networks.iter().any(|(network, prefix)| is_within(address, *network, *prefix))
+        let on_link = self.networks.iter().find(|(network, prefix)| is_within(address, *network, *prefix));
+        on_link.map(|(own, _)| *own)
     }
 
     /// Whether `address` is our own.
@@ -106,6 +112,8 @@ mod tests {
         ] {
             assert_eq!(links.has(address.parse().expect("address")), expected, "{address}");
         }
+        let own = links.towards("192.168.1.77".parse().expect("address"));
+        assert_eq!(own, Some("192.168.1.5".parse().expect("address")));
         assert!(!Links::default().has("10.0.0.1".parse().expect("address")));
     }
 

@@ -16,6 +16,7 @@ use quinn::VarInt;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{oneshot, watch};
 
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::endpoint::{self, SetupError};
 use crate::identity::{Identity, NodeId};
@@ -220,6 +221,11 @@ impl Neighbourhood {
     /// Where QUIC listens.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.room.endpoint.local_addr()
+    }
+
+    /// Tells the owner's other boxes from now on where clients may connect. The first word counts.
+    pub fn tell_clients(&self, clients: Arc<dyn Clients>) {
+        let _ = self.room.clients.set(clients);
     }
 
     /// All boxes that are paired or seen, the paired ones first.

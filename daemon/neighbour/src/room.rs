@@ -1,7 +1,7 @@
 //! What the tasks of this room share, and the few things that several of them do.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
 use kith_store::Store;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bucket::Bucket;
+use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
 use crate::identity::{Identity, NodeId};
@@ -35,6 +36,8 @@ pub(crate) struct Room {
     pub(crate) endpoint: Endpoint,
     pub(crate) sessions: Sessions,
     pub(crate) tallies: Tallies,
+    /// The door for clients, once the roof has told it.
+    pub(crate) clients: OnceLock<Arc<dyn Clients>>,
     /// Drawn when the process started.
     pub(crate) instance: u64,
     pub(crate) uploads: Arc<Semaphore>,
@@ -87,6 +90,7 @@ impl Room {
             shelf: Shelf::new(store.clone(), config.object_bytes_min),
             sessions: Sessions::new(identity.id(), config.limits.neighbours_max),
             tallies: Tallies::default(),
+            clients: OnceLock::new(),
             uploads: Arc::new(Semaphore::new(kith_model::limits::UPLOADS_MAX)),
             // A quarter of a second at once: enough to keep the line busy, too little to fill its queue.
             upload_rate: config

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::claim::Rendezvous;
+use crate::clients;
 use crate::config::Sharing;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::room::Room;
@@ -115,6 +116,7 @@ async fn answer_find(
         length: answer.claim.length,
         known_at_ms: answer.claim.known_at.0,
         signature: answer.claim.sign(&room.identity),
+        clients: clients::told(room, session),
     };
     frames::send(send, &Message::Have(have)).await?;
     let _ = send.finish();

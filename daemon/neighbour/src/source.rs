@@ -1,5 +1,6 @@
 //! Neighbours as the hearth sees them: somebody to ask, and lanes of verified groups.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,6 +17,7 @@ use kith_model::verify::{self, Run};
 use tokio::time::timeout;
 
 use crate::claim::{self, Claim, Rendezvous, Statement};
+use crate::clients;
 use crate::clock;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::peers::Evidence;
@@ -128,6 +130,7 @@ fn claimed(
         session: Arc::clone(session),
         claim,
         signature: have.signature,
+        door: clients::door(room, session, have.clients),
     };
     Some(Found { object: source.claim.object, source: Arc::new(source) })
 }
@@ -144,6 +147,8 @@ struct Neighbour {
     session: Arc<Session>,
     claim: Claim,
     signature: [u8; 64],
+    /// Where clients connect to it.
+    door: Option<SocketAddr>,
 }
 
 impl Source for Neighbour {
@@ -157,6 +162,10 @@ impl Source for Neighbour {
 
     fn abilities(&self) -> Abilities {
         Abilities { ranges: true, lanes_max: LANES_MAX }
+    }
+
+    fn door(&self) -> Option<SocketAddr> {
+        self.door
     }
 
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {

@@ -89,6 +89,10 @@ pub struct Have {
     /// Ed25519 over the claim.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub signature: [u8; 64],
+    /// The port where clients of the asker's household may have the whole by its digest; never 0. Not signed: it counts
+    /// at the address of the session only.
+    #[n(5)]
+    pub clients: Option<u16>,
 }
 
 /// Why not.
@@ -327,7 +331,8 @@ fn is_within_bounds(message: &Message) -> bool {
     match message {
         Message::Hello(hello) => is_name(&hello.name),
         Message::Find(find) => (1..=limits::FIND_IDS_MAX).contains(&find.ids.len()),
-        Message::Have(_) | Message::No(_) | Message::PairConfirm(_) => true,
+        Message::Have(have) => have.clients != Some(0),
+        Message::No(_) | Message::PairConfirm(_) => true,
         Message::Get(get) => {
             let in_order = get.spans.windows(2).all(|pair| pair[0].1 <= pair[1].0);
             (1..=limits::GET_SPANS_MAX).contains(&get.spans.len())

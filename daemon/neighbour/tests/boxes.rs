@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,6 +10,7 @@ use common::*;
 use kith_fetch::source::{Finder, SourceError, SourceKind};
 use kith_model::limits::Profile;
 use kith_model::range::{GroupSpan, groups_of};
+use kith_neighbour::clients::Clients;
 use kith_neighbour::endpoint;
 use kith_neighbour::frames::{self, FrameReader};
 use kith_neighbour::identity::Identity;
@@ -39,6 +41,36 @@ async fn a_file_goes_from_one_paired_box_to_the_other_and_every_group_is_verifie
     assert_eq!(totals.received_bytes, length + 3 * 16_384);
     assert_eq!(den.neighbours.totals().sent_bytes, totals.received_bytes);
     assert_eq!((totals.verify_failures, totals.strikes, totals.sessions_mine), (0, 0, 1));
+}
+
+/// Lets everybody in, or nobody.
+struct Gate(Option<u16>);
+
+impl Clients for Gate {
+    fn port(&self, peer: IpAddr, local: IpAddr) -> Option<u16> {
+        assert!(peer.is_loopback() && local.is_loopback());
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn where_clients_connect_is_told_at_the_address_of_the_session() {
+    let (den, attic) = pair().await;
+    den.put(URL, &sample(4 * MIB), &[]).await;
+    let found = attic.find(wanted(URL, 4 * MIB)).await;
+    assert_eq!(found[0].source.door(), None, "nothing was told yet");
+    den.neighbours.tell_clients(Arc::new(Gate(Some(8480))));
+    let found = attic.find(wanted(URL, 4 * MIB)).await;
+    assert_eq!(found[0].source.door(), Some(SocketAddr::from(([127, 0, 0, 1], 8480))));
+}
+
+#[tokio::test]
+async fn where_clients_connect_is_not_told_to_who_is_not_let_in() {
+    let (den, attic) = pair().await;
+    den.put(URL, &sample(4 * MIB), &[]).await;
+    den.neighbours.tell_clients(Arc::new(Gate(None)));
+    let found = attic.find(wanted(URL, 4 * MIB)).await;
+    assert_eq!((found.len(), found[0].source.door()), (1, None));
 }
 
 #[tokio::test]

@@ -20,6 +20,18 @@ fn examples() -> Vec<(&'static str, Message)> {
                 length: 4_194_304,
                 known_at_ms: 1_795_305_600_000,
                 signature: [0x33; 64],
+                clients: None,
+            }),
+        ),
+        (
+            "have, and where clients connect",
+            Message::Have(Have {
+                answers: 0,
+                object: [0x22; 32],
+                length: 4_194_304,
+                known_at_ms: 1_795_305_600_000,
+                signature: [0x33; 64],
+                clients: Some(8480),
             }),
         ),
         ("no", Reason::Busy.message()),
@@ -86,6 +98,14 @@ fn what_is_beyond_its_bounds_is_refused() {
         slice(Span(0, u64::MAX), 1),
         slice(Span(0, 1), 0),
         hello(limits::NAME_BYTES_MAX + 1),
+        Message::Have(Have {
+            answers: 0,
+            object: [0; 32],
+            length: 1,
+            known_at_ms: 1,
+            signature: [0; 64],
+            clients: Some(0),
+        }),
         Message::PairAnswer(PairAnswer { name: String::new(), pake: vec![0; 32] }),
     ] {
         assert_eq!(decode(&encode(&message)[PREFIX_BYTES..]), Err(BadFrame::Bounds), "{message:?}");
@@ -121,11 +141,11 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(version, name, instance)| Message::Hello(Hello { version, name, instance })),
         (any::<u32>(), prop::collection::vec(bytes32().prop_map(RendezvousId), 1..=limits::FIND_IDS_MAX))
             .prop_map(|(day, ids)| Message::Find(Find { day, ids })),
-        (any::<u32>(), bytes32(), any::<u64>(), any::<u64>(), any::<u8>()).prop_map(
-            |(answers, object, length, known_at_ms, fill)| {
-                Message::Have(Have { answers, object, length, known_at_ms, signature: [fill; 64] })
-            }
-        ),
+        (any::<u32>(), bytes32(), any::<u64>(), any::<u64>(), any::<u8>(), prop::option::of(1u16..))
+            .prop_map(|(answers, object, length, known_at_ms, fill, clients)| {
+                let signature = [fill; 64];
+                Message::Have(Have { answers, object, length, known_at_ms, signature, clients })
+            }),
         any::<u32>().prop_map(|reason| Message::No(No { reason })),
         (bytes32(), span_strategy())
             .prop_map(|(object, span)| Message::Get(Get { object, spans: vec![span] })),

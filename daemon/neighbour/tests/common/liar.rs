@@ -120,6 +120,7 @@ fn claim(mind: &Mind, find: &Find) -> Message {
         length: claim.length,
         known_at_ms: claim.known_at.0,
         signature,
+        clients: None,
     })
 }
 
