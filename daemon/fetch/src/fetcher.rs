@@ -4,23 +4,19 @@
 //! the job, unless the answer is not theirs to share (not storable, another variant).
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use http::HeaderMap;
 use kith_model::freshness::{self, CacheControl, Directive};
 use kith_model::key::Target;
-use kith_model::ladder::{Algorithm, Digest, Ladder};
+use kith_model::ladder::Digest;
 use kith_model::limits::ENDED_JOBS_MAX;
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GROUP_BYTES, groups_of};
-use kith_model::representation::{Head, ObjectInfo, Representation, Standing, StrongValidator};
-use kith_model::sharing;
+use kith_model::representation::{Head, ObjectInfo, Representation};
 use kith_model::time::UnixMillis;
 use kith_store::{Body, Draft, Store};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -36,7 +32,7 @@ use crate::counters::Counters;
 use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::reader::{Extent, Reader};
-use crate::source::{Finder, Found, Wanted};
+use crate::source::Finder;
 use crate::wish::{Arriving, ByteWish, Collapsed, Company, FetchError, Fetched, Wish};
 
 /// Touches on their way at once: a burst of small hits must not become a burst of connections to one site.
@@ -81,8 +77,8 @@ pub struct Fetcher {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) origin: Arc<dyn Origin>,
-    finders: Vec<Arc<dyn Finder>>,
-    config: Config,
+    pub(crate) finders: Vec<Arc<dyn Finder>>,
+    pub(crate) config: Config,
     pub(crate) counters: Arc<Counters>,
     pub(crate) journal: Journal,
     pub(crate) absences: Absences,
@@ -381,83 +377,6 @@ impl Fetcher {
             running.ended.truncate(ENDED_JOBS_MAX - 1);
             running.ended.push_front(job.view());
         }
-    }
-
-    /// Neighbours that claim to hold what the draft is about.
-    pub(crate) fn find(&self, draft: &Draft) -> BoxStream<'static, Found> {
-        let (Some(length), Some(validator)) = (draft.length, draft.validator.clone()) else {
-            return stream::empty().boxed();
-        };
-        let target = &draft.key.target;
-        if !self.may_be_looked_up(target, &draft.head, &draft.ladder, length) {
-            return stream::empty().boxed();
-        }
-        let digest = draft.ladder.digest(Algorithm::Sha256).cloned();
-        self.ask_around(&Wanted { target: target.clone(), validator, length, digest })
-    }
-
-    fn ask_around(&self, wanted: &Wanted) -> BoxStream<'static, Found> {
-        stream::select_all(self.inner.finders.iter().map(|finder| finder.find(wanted.clone()))).boxed()
-    }
-
-    /// Whether a question for it may leave this box: what must not be shared is not looked up either.
-    fn may_be_looked_up(&self, target: &Target, head: &Head, ladder: &Ladder, length: u64) -> bool {
-        let subject = sharing::Subject {
-            target,
-            // A wish with credentials is answered alone and never comes here.
-            credentials: sharing::Credentials::None,
-            response: &head.headers,
-            length,
-            ladder,
-            publisher: sharing::Publisher::Silent,
-        };
-        head.status == http::StatusCode::OK
-            && length >= self.inner.config.neighbour_bytes_min
-            && sharing::may_share(&subject, sharing::Audience::Mine).is_ok()
-    }
-
-    /// Where programs of the household may have a stored object besides here, as far as other boxes said so.
-    pub fn doors(&self, object: &ObjectId) -> Vec<SocketAddr> {
-        self.inner.holders.doors(object)
-    }
-
-    /// Asks in the background which neighbours hold what is served from the shelf, so that [`Self::doors`] can tell the
-    /// next client; once in a while, and only of what is large enough to be fetched from several places at once.
-    pub fn look_around(&self, stored: &Representation) {
-        let (inner, object) = (&self.inner, stored.object);
-        let is_worth_it = stored.length >= inner.config.neighbour_bytes_min && !inner.finders.is_empty();
-        if !is_worth_it || stored.standing == Standing::Household || !inner.holders.is_due(object) {
-            return;
-        }
-        let (Some(wanted), Ok(place)) =
-            (self.wanted_again(stored), Arc::clone(&inner.touches).try_acquire_owned())
-        else {
-            return;
-        };
-        let (fetcher, stop) = (self.clone(), inner.stop.clone());
-        inner.tasks.spawn(
-            async move {
-                let claims = fetcher.ask_around(&wanted).filter_map(|found| {
-                    let door = found.source.door().filter(|_| found.object == object);
-                    std::future::ready(door)
-                });
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    doors = claims.collect() => fetcher.inner.holders.note(object, doors),
-                }
-                drop(place);
-            }
-            .boxed(),
-        );
-    }
-
-    fn wanted_again(&self, stored: &Representation) -> Option<Wanted> {
-        let info = self.object(&stored.object).ok()??;
-        let target = &stored.key.target;
-        let may = self.may_be_looked_up(target, &stored.head, &info.ladder, stored.length);
-        let validator = StrongValidator::of(&stored.head.headers).filter(|_| may)?;
-        let digest = info.ladder.digest(Algorithm::Sha256).cloned();
-        Some(Wanted { target: target.clone(), validator, length: stored.length, digest })
     }
 
     /// What is being fetched now.

@@ -90,7 +90,7 @@ mod tests {
     async fn only_so_many_are_remembered() {
         let holders = Holders::default();
         let object = |number: usize| ObjectId::of(&number.to_le_bytes());
-        let many = (0..100).map(|port| door(port)).collect();
+        let many = (0..100).map(door).collect();
         for number in 0..=HOLDERS_OBJECTS_MAX {
             tokio::time::advance(Duration::from_millis(1)).await;
             holders.note(object(number), vec![door(1)]);

@@ -6,6 +6,7 @@
 //! comes in through the traits, and what was delivered goes out through the store.
 
 mod absence;
+mod around;
 pub mod ask;
 mod asking;
 pub mod assemble;
