@@ -2,7 +2,9 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use kith_admin::house::{Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome, PairingError, Window};
+use kith_admin::house::{
+    FilterView, Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome, PairingError, Window,
+};
 use kith_neighbour::{FindError, JoinError, PairingOutcome, State, UnpairError, View};
 
 /// The running room.
@@ -24,6 +26,11 @@ impl Neighbourhood for Neighbours {
             verify_failures: totals.verify_failures,
             strikes: totals.strikes,
             connections: totals.sessions_mine + totals.sessions_neighbour,
+            asked: totals.asked,
+            spared: totals.spared,
+            false_hits: totals.false_hits,
+            filter_received_bytes: totals.filter_received_bytes,
+            filter_sent_bytes: totals.filter_sent_bytes,
         }
     }
 
@@ -73,6 +80,11 @@ fn view(view: View) -> NeighbourView {
         received_bytes: view.received_bytes,
         sent_bytes: view.sent_bytes,
         groups_verified: view.groups_verified,
+        filter: view.filter.map(|filter| FilterView {
+            names: filter.names as u64,
+            bytes: filter.bytes,
+            age_s: filter.age.as_secs(),
+        }),
         strikes: view.strikes as u64,
         reason,
     }

@@ -144,7 +144,7 @@ impl Liar {
     }
 
     fn hello(&self) -> Message {
-        Message::Hello(Hello { version: VERSION, name: "a".into(), instance: self.instance })
+        Message::Hello(Hello { version: VERSION, name: "a".into(), instance: self.instance, speaks: None })
     }
 
     fn admits(self: &Arc<Self>) -> Admits {

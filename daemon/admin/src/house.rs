@@ -82,10 +82,23 @@ pub struct NeighbourView {
     pub sent_bytes: u64,
     /// Chunk groups of it that were verified since start.
     pub groups_verified: u64,
+    /// What it has told of what it may share; nothing when it told nothing, and so is asked directly.
+    pub filter: Option<FilterView>,
     /// Strikes that still count.
     pub strikes: u64,
     /// Why it is banned or quarantined; empty when it is not.
     pub reason: String,
+}
+
+/// What a neighbour has told of what it may share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FilterView {
+    /// Names in it.
+    pub names: u64,
+    /// Bytes that it took on the wire, with its changes.
+    pub bytes: u64,
+    /// How long nothing has changed in it.
+    pub age_s: u64,
 }
 
 /// What all neighbours together did since start.
@@ -101,6 +114,16 @@ pub struct NeighbourTotals {
     pub strikes: u64,
     /// Connections open now.
     pub connections: u64,
+    /// Questions to them whether something is held.
+    pub asked: u64,
+    /// Questions that were spared, as a filter said no.
+    pub spared: u64,
+    /// Questions that a filter led to for nothing.
+    pub false_hits: u64,
+    /// Bytes of filters that came.
+    pub filter_received_bytes: u64,
+    /// Bytes of filters that were sent.
+    pub filter_sent_bytes: u64,
 }
 
 /// An open pairing window.

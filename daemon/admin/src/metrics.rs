@@ -138,7 +138,9 @@ impl Collector for Snapshot {
             ("swarm", 0),
         ];
         let directions = |inward, outward| [("in", inward), ("out", outward)];
-        let NeighbourTotals { received_bytes, sent_bytes, verify_failures, strikes, connections } =
+        let NeighbourTotals { received_bytes, sent_bytes, verify_failures, strikes, connections, .. } =
+            self.totals;
+        let NeighbourTotals { asked, spared, false_hits, filter_received_bytes, filter_sent_bytes, .. } =
             self.totals;
         all.counters("kith_bytes_served", "Bytes given to clients, by source", "source", &served)?;
         all.counter("kith_origin_bytes", "Body bytes that origins delivered", self.fetched_origin)?;
@@ -146,6 +148,10 @@ impl Collector for Snapshot {
         all.gauges("kith_neighbours", "Paired boxes, by role", "role", &self.neighbours)?;
         let transfers = directions(received_bytes, sent_bytes);
         all.counters("kith_neighbour_bytes", "Body bytes between boxes", "direction", &transfers)?;
+        let finds = [("asked", asked), ("spared", spared), ("false_hit", false_hits)];
+        all.counters("kith_neighbour_finds", "Questions to neighbours, by outcome", "outcome", &finds)?;
+        let filters = directions(filter_received_bytes, filter_sent_bytes);
+        all.counters("kith_neighbour_filter_bytes", "Bytes of filters", "direction", &filters)?;
         let swarm = directions(0, 0);
         all.counters("kith_swarm_bytes", "Body bytes from and to swarms", "direction", &swarm)?;
         all.gauge("kith_store_bytes", "Bytes of stored objects", self.store_bytes)?;
@@ -190,6 +196,11 @@ mod tests {
                 verify_failures: 14,
                 strikes: 9,
                 connections: 10,
+                asked: 17,
+                spared: 18,
+                false_hits: 19,
+                filter_received_bytes: 20,
+                filter_sent_bytes: 21,
             },
             store_bytes: 11,
             store_objects: 12,
@@ -208,6 +219,11 @@ mod tests {
             "kith_neighbours{role=\"mine\"} 6",
             "kith_neighbour_bytes_total{direction=\"in\"} 7",
             "kith_neighbour_bytes_total{direction=\"out\"} 8",
+            "kith_neighbour_finds_total{outcome=\"asked\"} 17",
+            "kith_neighbour_finds_total{outcome=\"spared\"} 18",
+            "kith_neighbour_finds_total{outcome=\"false_hit\"} 19",
+            "kith_neighbour_filter_bytes_total{direction=\"in\"} 20",
+            "kith_neighbour_filter_bytes_total{direction=\"out\"} 21",
             "kith_swarm_bytes_total{direction=\"in\"} 0",
             "kith_store_bytes 11",
             "kith_store_objects 12",

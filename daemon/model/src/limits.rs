@@ -241,6 +241,10 @@ pub const EVICT_TO_PERCENT: u64 = 80;
 /// Accesses noted in memory before they are written to the index: spares the flash a commit a hit.
 pub const ACCESSES_NOTED_MAX: usize = 1024;
 
+/// Latest changes that are remembered by the ids of their objects, for those who keep a list of what is on the shelf:
+/// 32 KiB. Who missed more looks through all of it, which takes a second for 100,000 objects.
+pub const CHANGES_KEPT_MAX: usize = 1024;
+
 /// Bytes written between two looks at the free space of the disk.
 pub const SPACE_CHECK_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -377,6 +381,29 @@ pub const LOOKUPS_KEPT_MAX: usize = 16 * 1024;
 
 /// Objects of the shelf that neighbours can be answered about.
 pub const SHAREABLE_MAX: usize = 8 * 1024;
+
+/// Names in one filter, told or heard: as many as can be answered. Heard ones take 4 bytes each, so 64 KiB a neighbour;
+/// on the wire 9.3 bits.
+pub const FILTER_NAMES_MAX: usize = LOOKUPS_KEPT_MAX;
+
+/// Shortest time between two filters to one neighbour: a file that is done is told at once, of an upgrade with dozens all
+/// but the first wait, and are told together.
+pub const FILTER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long nothing is told to a neighbour that did not take a filter in: it asks directly then.
+pub const FILTER_REFUSED_PAUSE: Duration = Duration::from_secs(300);
+
+/// Filters of one neighbour that are taken in at once after a pause, then one a second; an honest one sends two within
+/// ten seconds.
+pub const FILTERS_BURST: u32 = 8;
+
+/// Pause between two looks at what has changed on the shelf: a web page brings dozens of small objects a second, none
+/// of which is ever told.
+pub const SHELF_LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Boxes of a small neighbourhood, this one included. There a box whose filter has changed within [`FILTER_INTERVAL`],
+/// and so may know more than it could tell, is asked directly.
+pub const SMALL_NEIGHBOURHOOD_MAX: usize = 4;
 
 /// Transfers to neighbours at once, all together; the next one hears "busy". Each holds two slices.
 pub const UPLOADS_MAX: usize = 16;

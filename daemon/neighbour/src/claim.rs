@@ -64,6 +64,13 @@ impl Statement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subject([u8; 32]);
 
+impl Subject {
+    /// The hash.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// Makes the names under which one pair of boxes speaks of things on one day.
 #[derive(Clone)]
 pub struct Rendezvous {

@@ -16,6 +16,7 @@ use crate::identity::NodeKey;
 use crate::pair;
 use crate::room::Room;
 use crate::session::{Dialler, Session, canonical, close};
+use crate::telling::Ear;
 use crate::tls::{self, Expected};
 use crate::wire::{self, Bye, Hello, Message};
 use crate::{endpoint, name, server};
@@ -114,6 +115,8 @@ fn enter(
         tally: room.tallies.of(id),
         lookups: Mutex::new(lookups),
         names: Arc::default(),
+        speaks: hello.speaks.unwrap_or(0),
+        ear: Mutex::new(Ear::new(Instant::now())),
     });
     if let Err(bye) = room.sessions.enter(&session) {
         return refuse(bye);

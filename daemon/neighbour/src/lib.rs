@@ -15,6 +15,7 @@ mod connect;
 mod dial;
 mod discovery;
 pub mod endpoint;
+pub mod filter;
 pub mod frames;
 pub mod identity;
 pub mod links;
@@ -32,6 +33,7 @@ mod session;
 mod shelf;
 mod source;
 mod tally;
+mod telling;
 pub mod tls;
 pub mod wire;
 
@@ -41,3 +43,4 @@ pub use neighbourhood::{
 pub use pairing::desk::LockedOut;
 pub use registry::RegistryError;
 pub use tally::Totals;
+pub use telling::FilterView;

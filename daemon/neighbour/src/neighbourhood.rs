@@ -26,9 +26,10 @@ use crate::registry::{Registry, RegistryError};
 use crate::room::{Parts, Room};
 use crate::roster::{Known, Seen};
 use crate::tally::Totals;
+use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
-use crate::{clock, connect, dial, discovery, name, pair, source};
+use crate::{clock, connect, dial, discovery, name, pair, source, telling};
 
 /// Why the room does not open.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,8 @@ pub struct View {
     pub sent_bytes: u64,
     /// Groups of it that were verified since the start.
     pub groups_verified: u64,
+    /// What it has told of what it may share.
+    pub filter: Option<FilterView>,
     /// Strikes that still count.
     pub strikes: usize,
     /// How it stands.
@@ -210,6 +213,7 @@ impl Neighbourhood {
         room.tracker.spawn(connect::accept(Arc::clone(&room)).boxed());
         room.tracker.spawn(dial::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(discovery::run(Arc::clone(&room)).boxed());
+        room.tracker.spawn(telling::watch(Arc::clone(&room)).boxed());
         Ok(Self { room })
     }
 
@@ -254,6 +258,7 @@ impl Neighbourhood {
             address: session.as_ref().map(|session| session.address()).or(seen_at).or(stored),
             connected: session.is_some(),
             seen: seen.is_some(),
+            filter: session.as_ref().and_then(|session| session.ear().view()),
             rtt_us: session.and_then(|session| u64::try_from(session.connection.rtt().as_micros()).ok()),
             received_bytes: tally.received_bytes.load(Relaxed),
             sent_bytes: tally.sent_bytes.load(Relaxed),
@@ -417,6 +422,7 @@ fn stranger(id: NodeId, seen: &Seen) -> View {
         received_bytes: 0,
         sent_bytes: 0,
         groups_verified: 0,
+        filter: None,
         strikes: 0,
         state: State::Good,
         paired_at: None,

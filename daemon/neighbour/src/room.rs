@@ -48,6 +48,8 @@ pub(crate) struct Room {
     pub(crate) wake: Notify,
     /// Grows whenever the list of neighbours would show something else than counts.
     pub(crate) changes: watch::Sender<u64>,
+    /// The shelf's generation, for those who tell neighbours of it.
+    pub(crate) news: watch::Sender<u64>,
     roster: Mutex<Roster>,
     pairing: Mutex<Pairing>,
 }
@@ -100,6 +102,7 @@ impl Room {
             stopping: CancellationToken::new(),
             wake: Notify::new(),
             changes: watch::Sender::new(0),
+            news: watch::Sender::new(0),
             roster: Mutex::new(Roster::new(&config.limits)),
             pairing: Mutex::default(),
             config,
@@ -127,7 +130,12 @@ impl Room {
 
     /// What we say first.
     pub(crate) fn hello(&self) -> Hello {
-        Hello { version: wire::VERSION, name: self.config.name.clone(), instance: self.instance }
+        Hello {
+            version: wire::VERSION,
+            name: self.config.name.clone(),
+            instance: self.instance,
+            speaks: Some(wire::speaks::FILTERS),
+        }
     }
 
     pub(crate) fn known(&self, id: &NodeId) -> Known {
@@ -165,6 +173,21 @@ impl Room {
         session.close(Bye::Banned);
         self.changed();
         self.save_soon();
+    }
+
+    /// Works on a thread that may block; nothing when the work panicked. Boxed: what the runtime does with a task is
+    /// compiled anew for every type of one, and the program has to fit a router.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, done) = oneshot::channel();
+        let task: Box<dyn FnOnce() + Send> = Box::new(move || {
+            // Who asked may be gone.
+            let _ = reply.send(work());
+        });
+        self.tracker.spawn_blocking(task);
+        done.await.ok()
     }
 
     /// Writes the list of neighbours down behind the caller's back; the room's end waits for it.

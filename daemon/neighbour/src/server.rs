@@ -20,11 +20,13 @@ use crate::config::Sharing;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::room::Room;
 use crate::session::Session;
+use crate::telling::{self, HearError};
 use crate::wire::{Bye, Find, Get, Have, Message, Reason, Slice};
 
 /// Serves a session until it ends, then makes it unknown.
 pub(crate) async fn run(room: Arc<Room>, session: Arc<Session>) {
     let mut requests = JoinSet::new();
+    requests.spawn(telling::tell(Arc::clone(&room), Arc::clone(&session)).boxed());
     let ended = loop {
         tokio::select! {
             stream = session.connection.accept_bi() => match stream {
@@ -64,17 +66,17 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
     let mut reader = FrameReader::new(receive);
     let question = match timeout(NEIGHBOUR_REQUEST_TIMEOUT, reader.frame()).await {
         Ok(Ok(Some(question))) => question,
-        Ok(Err(FrameError::Bad(error))) => {
-            tracing::debug!(neighbour = %session.id.short(), %error, "malformed request");
-            room.strike(&session, "a malformed request");
-            session.close(Bye::Malformed);
-            return;
-        }
+        Ok(Err(FrameError::Bad(error))) => return malformed(&room, &session, &error),
         Ok(Ok(None) | Err(_)) | Err(_) => return,
     };
     let answered = match question {
         Message::Find(find) => answer_find(&room, &session, &mut send, find).await,
         Message::Get(get) => answer_get(&room, &session, &mut send, &get).await,
+        Message::Filter(filter) => match telling::hear(&room, &session, &mut reader, &filter).await {
+            Ok(heard) => say(&mut send, &heard).await,
+            Err(HearError::Bad(error)) => return malformed(&room, &session, &error),
+            Err(_) => return,
+        },
         _ => refuse(&mut send, Reason::Malformed).await,
     };
     if let Err(error) = answered {
@@ -86,8 +88,19 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
     }
 }
 
+fn malformed(room: &Arc<Room>, session: &Session, error: &dyn std::fmt::Display) {
+    tracing::debug!(neighbour = %session.id.short(), %error, "malformed request");
+    room.strike(session, "a malformed request");
+    session.close(Bye::Malformed);
+}
+
 async fn refuse(send: &mut SendStream, reason: Reason) -> Result<(), ServeError> {
-    frames::send(send, &reason.message()).await?;
+    say(send, &reason.message()).await
+}
+
+/// Answers with one message.
+async fn say(send: &mut SendStream, message: &Message) -> Result<(), ServeError> {
+    frames::send(send, message).await?;
     let _ = send.finish();
     Ok(())
 }
@@ -101,13 +114,14 @@ async fn answer_find(
     if !session.lookups.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
         return refuse(send, Reason::Busy).await;
     }
-    let (Sharing::On, Some(secret)) = (room.config.share, room.registry.secret(&session.id)) else {
+    let (Sharing::On, Some((audience, secret))) = (room.config.share, room.registry.paired(&session.key))
+    else {
         return refuse(send, Reason::NotHere).await;
     };
     let (shelf, names) = (room.shelf.clone(), Arc::clone(&session.names));
     let looking = room.tracker.spawn_blocking(move || {
         let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.find(&Rendezvous::new(&secret, find.day), &find.ids, &mut names)
+        shelf.find(audience, &Rendezvous::new(&secret, find.day), &find.ids, &mut names)
     });
     let Some(answer) = looking.await?? else { return refuse(send, Reason::NotHere).await };
     let have = Have {
@@ -118,9 +132,7 @@ async fn answer_find(
         signature: answer.claim.sign(&room.identity),
         clients: clients::told(room, session),
     };
-    frames::send(send, &Message::Have(have)).await?;
-    let _ = send.finish();
-    Ok(())
+    say(send, &Message::Have(have)).await
 }
 
 async fn answer_get(
@@ -133,7 +145,7 @@ async fn answer_get(
         return refuse(send, Reason::Busy).await;
     };
     let object = ObjectId::from_bytes(get.object);
-    let Some((body, length)) = open(room, object).await? else {
+    let Some((body, length)) = open(room, session, object).await? else {
         return refuse(send, Reason::NotHere).await;
     };
     let whole = GroupSpan::whole(length);
@@ -154,12 +166,16 @@ async fn answer_get(
 }
 
 /// The body of an object that may be given away now.
-async fn open(room: &Arc<Room>, object: ObjectId) -> Result<Option<(Body, u64)>, ServeError> {
-    if room.config.share == Sharing::Off {
+async fn open(
+    room: &Arc<Room>,
+    session: &Session,
+    object: ObjectId,
+) -> Result<Option<(Body, u64)>, ServeError> {
+    let (Sharing::On, Some((audience, _))) = (room.config.share, room.registry.paired(&session.key)) else {
         return Ok(None);
-    }
+    };
     let shelf = room.shelf.clone();
-    let Some(length) = room.tracker.spawn_blocking(move || shelf.shareable(&object)).await?? else {
+    let Some(length) = room.tracker.spawn_blocking(move || shelf.shareable(&object, audience)).await?? else {
         return Ok(None);
     };
     Ok(room.store.open_object(&object).await?.map(|body| (body, length)))

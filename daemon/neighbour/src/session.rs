@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quinn::{Connection, VarInt};
 
@@ -10,6 +10,7 @@ use crate::bucket::Bucket;
 use crate::identity::{NodeId, NodeKey};
 use crate::shelf::Names;
 use crate::tally::Tally;
+use crate::telling::Ear;
 use crate::wire::Bye;
 
 /// Who dialled.
@@ -33,12 +34,20 @@ pub(crate) struct Session {
     pub(crate) lookups: Mutex<Bucket>,
     /// The names under which it may ask.
     pub(crate) names: Arc<Mutex<Names>>,
+    /// What it speaks besides what every box speaks ([`crate::wire::speaks`]).
+    pub(crate) speaks: u32,
+    /// What it has told of what it may share.
+    pub(crate) ear: Mutex<Ear>,
 }
 
 impl Session {
     /// Where it is.
     pub(crate) fn address(&self) -> SocketAddr {
         canonical(self.connection.remote_address())
+    }
+
+    pub(crate) fn ear(&self) -> MutexGuard<'_, Ear> {
+        self.ear.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends it.
@@ -87,7 +96,7 @@ impl Sessions {
         Self { us, max, by_id: Mutex::default() }
     }
 
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Arc<Session>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<NodeId, Arc<Session>>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,6 +138,10 @@ impl Sessions {
 
     pub(crate) fn find(&self, id: &NodeId) -> Option<Arc<Session>> {
         self.map().get(id).cloned()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map().is_empty()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kith_model::ladder::{Algorithm, Digest};
+use kith_model::ladder::{Algorithm, Digest, Rung, Teller};
 use kith_model::limits::{LOOKUPS_KEPT_MAX, SHAREABLE_MAX};
 use kith_model::object::ObjectId;
 use kith_model::representation::{ObjectInfo, Representation, StrongValidator};
 use kith_model::sharing::{Audience, may_leave};
+use kith_model::time::UnixMillis;
 use kith_store::{IndexError, Store};
 
 use crate::claim::{Claim, Rendezvous, Statement, Subject};
@@ -22,12 +23,40 @@ pub(crate) struct Shelf {
 }
 
 /// Shareable objects and what they may be looked for as.
-type Shareable = BTreeMap<ObjectId, Vec<Subject>>;
+pub(crate) type Shareable = BTreeMap<ObjectId, Vec<Name>>;
+
+/// What an object may be looked for as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    /// Its hash.
+    pub(crate) subject: Subject,
+    /// The farthest audience that may know of it.
+    reach: Audience,
+    use_: Use,
+}
+
+/// Whether a name stands in filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It does.
+    Told,
+    /// It does not: nobody is likely to ask for it, and each name takes its bits.
+    Answered,
+}
+
+impl Name {
+    /// Whether it stands in the filters for an audience.
+    pub(crate) fn is_told_to(&self, audience: Audience) -> bool {
+        self.use_ == Use::Told && self.reach >= audience
+    }
+}
 
 #[derive(Default)]
 struct Listed {
-    /// The store's generation that this is of; nothing before the first look.
-    generation: Option<u64>,
+    /// The store's count of changes that this is of; nothing before the first look.
+    seen: Option<u64>,
+    /// Grows when the list changes.
+    generation: u64,
     objects: Arc<Shareable>,
 }
 
@@ -44,16 +73,31 @@ impl Shelf {
         Self { store, object_bytes_min, listed: Arc::default() }
     }
 
-    /// Brings the list up to the store's state and says which state that is. Blocks: reads the index.
+    /// The list, up to the store's state. Blocks: reads what has changed in the index, or all of it the first time.
+    pub(crate) fn objects(&self) -> Result<Arc<Shareable>, IndexError> {
+        self.refresh().map(|(_, objects)| objects)
+    }
+
+    /// A number that grows with the list, up to the store's state. Blocks, as [`Self::objects`].
+    pub(crate) fn generation(&self) -> Result<u64, IndexError> {
+        self.refresh().map(|(generation, _)| generation)
+    }
+
     fn refresh(&self) -> Result<(u64, Arc<Shareable>), IndexError> {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read before the listing: what changes while we list is listed again next time.
-        let generation = *self.store.changes().borrow();
-        if listed.generation != Some(generation) {
+        // Asked before the index is read: what changes meanwhile is looked at again next time.
+        let (changed, now) = self.store.changed_since(listed.seen.unwrap_or(u64::MAX));
+        if let Some(changed) = changed {
+            for id in changed {
+                let names = self.store.object(&id)?.map(|info| self.names(&info)).transpose()?;
+                listed.put(id, names.unwrap_or_default());
+            }
+        } else {
             listed.objects = Arc::new(self.list()?);
-            listed.generation = Some(generation);
+            listed.generation += 1;
         }
-        Ok((generation, Arc::clone(&listed.objects)))
+        listed.seen = Some(now);
+        Ok((listed.generation, Arc::clone(&listed.objects)))
     }
 
     fn list(&self) -> Result<Shareable, IndexError> {
@@ -64,11 +108,10 @@ impl Shelf {
             let page = self.store.objects(after, PAGE)?;
             after = page.last().map(|info| info.id);
             let is_last = page.len() < PAGE;
-            for info in page.into_iter().filter(|info| info.length >= self.object_bytes_min) {
-                let claims = self.claims(&info)?;
-                if !claims.is_empty() {
-                    let subjects = claims.iter().map(|claim| claim.statement.subject(claim.length));
-                    objects.insert(info.id, subjects.collect());
+            for info in page {
+                let names = self.names(&info)?;
+                if !names.is_empty() {
+                    objects.insert(info.id, names);
                 }
             }
             if is_last || objects.len() >= SHAREABLE_MAX {
@@ -77,43 +120,55 @@ impl Shelf {
         }
     }
 
-    /// What we can sign about an object and may tell a box of the same owner.
-    fn claims(&self, info: &ObjectInfo) -> Result<Vec<Claim>, IndexError> {
-        let shareable: Vec<Representation> = self
-            .store
-            .representations_of(&info.id)?
+    /// What an object may be looked for as.
+    fn names(&self, info: &ObjectInfo) -> Result<Vec<Name>, IndexError> {
+        let claims = self.claims(info, Audience::Mine)?;
+        let name = |claim: &(Claim, Audience)| {
+            let (claim, reach) = claim;
+            let use_ = match &claim.statement {
+                Statement::Fetched(..) => Use::Told,
+                Statement::Digest(digest) if is_told(info, digest) => Use::Told,
+                Statement::Digest(_) => Use::Answered,
+            };
+            Name { subject: claim.statement.subject(claim.length), reach: *reach, use_ }
+        };
+        Ok(claims.iter().map(name).collect())
+    }
+
+    /// What we can sign about an object and may tell an audience, each with the farthest audience that may know it.
+    fn claims(&self, info: &ObjectInfo, audience: Audience) -> Result<Vec<(Claim, Audience)>, IndexError> {
+        if info.length < self.object_bytes_min {
+            return Ok(Vec::new());
+        }
+        let representations = self.store.representations_of(&info.id)?;
+        let shareable: Vec<(Representation, Audience)> = representations
             .into_iter()
-            .filter(|representation| is_shareable(representation, info))
+            .filter_map(|one| reach(&one, info).map(|reach| (one, reach)))
+            .filter(|(_, reach)| *reach >= audience)
             .collect();
-        let mut claims: Vec<Claim> = Vec::new();
-        if !shareable.is_empty() {
-            claims.extend(strong_digests(info).map(|digest| Claim {
-                statement: Statement::Digest(digest.clone()),
-                object: info.id,
-                length: info.length,
-                known_at: info.stored_at,
+        let mut claims = Vec::new();
+        if let Some(widest) = shareable.iter().map(|(_, reach)| *reach).max() {
+            claims.extend(strong_digests(info).map(|digest| {
+                let statement = Statement::Digest(digest.clone());
+                (claim(info, statement, info.stored_at), widest)
             }));
         }
-        claims.extend(shareable.into_iter().filter_map(|representation| {
+        claims.extend(shareable.into_iter().filter_map(|(representation, reach)| {
             let validator = StrongValidator::of(&representation.head.headers)?;
-            Some(Claim {
-                statement: Statement::Fetched(representation.key.target, validator),
-                object: info.id,
-                length: info.length,
-                known_at: representation.head.received_at,
-            })
+            let statement = Statement::Fetched(representation.key.target, validator);
+            Some((claim(info, statement, representation.head.received_at), reach))
         }));
         Ok(claims)
     }
 
-    /// Whether an object may be given to a box of the same owner now, and its length. Blocks.
-    pub(crate) fn shareable(&self, object: &ObjectId) -> Result<Option<u64>, IndexError> {
+    /// Whether an object may be given to an audience now, and its length. Blocks.
+    pub(crate) fn shareable(&self, object: &ObjectId, audience: Audience) -> Result<Option<u64>, IndexError> {
         let Some(info) = self.store.object(object)? else { return Ok(None) };
         if info.length < self.object_bytes_min {
             return Ok(None);
         }
         let representations = self.store.representations_of(object)?;
-        let may = representations.iter().any(|one| may_leave(one, &info, Audience::Mine).is_ok());
+        let may = representations.iter().any(|one| may_leave(one, &info, audience).is_ok());
         Ok(may.then_some(info.length))
     }
 
@@ -121,20 +176,21 @@ impl Shelf {
     /// Blocks.
     pub(crate) fn find(
         &self,
+        audience: Audience,
         rendezvous: &Rendezvous,
         ids: &[RendezvousId],
         names: &mut Names,
     ) -> Result<Option<Answer>, IndexError> {
         let (generation, objects) = self.refresh()?;
-        names.bring_up(rendezvous, generation, &objects);
+        names.bring_up(audience, rendezvous, generation, &objects);
         for (answers, id) in ids.iter().enumerate() {
             let Some(object) = names.by_id.get(id) else { continue };
             // What is true now decides, not what the list said.
             let Some(info) = self.store.object(object)? else { continue };
-            let claims = self.claims(&info)?;
-            let named =
-                claims.into_iter().find(|claim| rendezvous.id(claim.statement.subject(claim.length)) == *id);
-            if let Some(claim) = named {
+            let claims = self.claims(&info, audience)?;
+            let is_named =
+                |claim: &(Claim, _)| rendezvous.id(claim.0.statement.subject(claim.0.length)) == *id;
+            if let Some((claim, _)) = claims.into_iter().find(is_named) {
                 return Ok(Some(Answer { claim, answers }));
             }
         }
@@ -142,11 +198,40 @@ impl Shelf {
     }
 }
 
-/// Whether a box of the same owner may know of it.
-fn is_shareable(representation: &Representation, info: &ObjectInfo) -> bool {
+impl Listed {
+    /// Notes what an object may be looked for as; without a name it is not on the list.
+    fn put(&mut self, id: ObjectId, names: Vec<Name>) {
+        let before = self.objects.get(&id).map_or(&[][..], Vec::as_slice);
+        if before == names || before.is_empty() && self.objects.len() >= SHAREABLE_MAX {
+            return;
+        }
+        let objects = Arc::make_mut(&mut self.objects);
+        if names.is_empty() {
+            objects.remove(&id);
+        } else {
+            objects.insert(id, names);
+        }
+        self.generation += 1;
+    }
+}
+
+/// The farthest audience that may know of a representation; nothing when it stays in the household.
+fn reach(representation: &Representation, info: &ObjectInfo) -> Option<Audience> {
     may_leave(representation, info, Audience::Mine)
         .inspect_err(|reason| tracing::debug!(host = representation.key.target.host(), %reason, "not shared"))
-        .is_ok()
+        .ok()?;
+    let is_for_neighbours = may_leave(representation, info, Audience::Neighbour).is_ok();
+    Some(if is_for_neighbours { Audience::Neighbour } else { Audience::Mine })
+}
+
+fn claim(info: &ObjectInfo, statement: Statement, known_at: UnixMillis) -> Claim {
+    Claim { statement, object: info.id, length: info.length, known_at }
+}
+
+/// Whether somebody may ask by a digest: only who is told it by a site does.
+fn is_told(info: &ObjectInfo, digest: &Digest) -> bool {
+    let is_it = |rung: &&Rung| rung.digest == *digest && rung.teller != Teller::Ourselves;
+    digest.algorithm() == Algorithm::Sha256 && info.ladder.rungs().iter().any(|rung| is_it(&rung))
 }
 
 /// Digests that name one sequence of bytes.
@@ -162,13 +247,21 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    fn bring_up(&mut self, rendezvous: &Rendezvous, generation: u64, objects: &Shareable) {
+    fn bring_up(
+        &mut self,
+        audience: Audience,
+        rendezvous: &Rendezvous,
+        generation: u64,
+        objects: &Shareable,
+    ) {
         if self.made_for == Some((rendezvous.day(), generation)) {
             return;
         }
         let named = objects
             .iter()
-            .flat_map(|(object, subjects)| subjects.iter().map(|subject| (rendezvous.id(*subject), *object)));
+            .flat_map(|(object, names)| names.iter().map(move |name| (name, *object)))
+            .filter(|(name, _)| name.reach >= audience)
+            .map(|(name, object)| (rendezvous.id(name.subject), object));
         self.by_id = named.take(LOOKUPS_KEPT_MAX).collect();
         self.made_for = Some((rendezvous.day(), generation));
     }

@@ -3,44 +3,66 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use kith_fetch::source::{Abilities, Fault, Found, Lane, Source, SourceError, SourceKind, Wanted};
-use kith_model::limits::{FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT};
+use kith_model::limits::{
+    FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT, SMALL_NEIGHBOURHOOD_MAX,
+};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
+use kith_model::sharing::Audience;
 use kith_model::time::UnixMillis;
 use kith_model::verify::{self, Run};
 use tokio::time::timeout;
 
-use crate::claim::{self, Claim, Rendezvous, Statement};
+use crate::claim::{self, Claim, Rendezvous, Statement, Subject};
 use crate::clients;
 use crate::clock;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::peers::Evidence;
 use crate::room::Room;
 use crate::session::Session;
+use crate::telling::Opinion;
 use crate::wire::{Bye, Find, Get, Have, Message, Reason, Slice};
 
 /// Lanes that one neighbour is asked for at once. One fills a link; a second one is for a reader further on.
 const LANES_MAX: usize = 4;
 
-/// Asks the sessions, the most useful first, three at a time; the next three only when these have nothing.
+/// What is looked for, by all its names.
+struct Sought {
+    length: u64,
+    statements: Vec<Statement>,
+    subjects: Vec<Subject>,
+}
+
+impl Sought {
+    fn new(wanted: Wanted) -> Self {
+        let digest = wanted.digest.map(Statement::Digest);
+        let fetched = Statement::Fetched(wanted.target, wanted.validator);
+        let statements: Vec<Statement> = digest.into_iter().chain([fetched]).collect();
+        let subjects = statements.iter().map(|statement| statement.subject(wanted.length)).collect();
+        Self { length: wanted.length, statements, subjects }
+    }
+}
+
+/// Asks those whose filter says that they may hold it, and those who told none: the most useful first, three at a time;
+/// the next three only when these have nothing.
 pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found> {
     if wanted.length < room.config.object_bytes_min {
         return stream::empty().boxed();
     }
-    let mut sessions = room.sessions.all();
-    sessions.sort_by_key(|session| (session.tally.rank(), session.connection.rtt()));
-    let waves: Vec<Vec<Arc<Session>>> =
-        sessions.chunks(FIND_AT_ONCE_MAX).map(<[Arc<Session>]>::to_vec).collect();
-    let wanted = Arc::new(wanted);
+    let sought = Arc::new(Sought::new(wanted));
+    let worth_asking = worth_asking(&room, &sought);
+    let waves: Vec<Vec<(Opinion, Arc<Session>)>> =
+        worth_asking.chunks(FIND_AT_ONCE_MAX).map(<[_]>::to_vec).collect();
     let state = (waves.into_iter(), FuturesUnordered::new(), false);
     stream::unfold(state, move |(mut waves, mut asked, mut found_any)| {
-        let (room, wanted) = (Arc::clone(&room), Arc::clone(&wanted));
+        let (room, sought) = (Arc::clone(&room), Arc::clone(&sought));
         async move {
             loop {
                 match asked.next().await {
@@ -51,7 +73,9 @@ pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found>
                     Some(None) => {}
                     None if found_any => return None,
                     None => {
-                        let ask = |session| ask(Arc::clone(&room), session, Arc::clone(&wanted));
+                        let ask = |(opinion, session)| {
+                            ask(Arc::clone(&room), session, opinion, Arc::clone(&sought))
+                        };
                         asked.extend(waves.next()?.into_iter().map(ask));
                     }
                 }
@@ -61,18 +85,39 @@ pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found>
     .boxed()
 }
 
+/// Whom to ask, the most promising first.
+fn worth_asking(room: &Room, sought: &Sought) -> Vec<(Opinion, Arc<Session>)> {
+    let sessions = room.sessions.all();
+    let is_small = sessions.len() < SMALL_NEIGHBOURHOOD_MAX;
+    let now = Instant::now();
+    let opinion = |session: Arc<Session>| {
+        let ear = session.ear();
+        let mut opinion = ear.opinion(&sought.subjects);
+        // A few boxes of one owner lose nothing while a filter lags behind, at the price of a few questions.
+        let is_mine =
+            || room.registry.paired(&session.key).is_some_and(|(audience, _)| audience == Audience::Mine);
+        if opinion == Opinion::Lacks && is_small && ear.may_lag(now) && is_mine() {
+            opinion = Opinion::Unknown;
+        }
+        drop(ear);
+        if opinion == Opinion::Lacks {
+            session.tally.spared.fetch_add(1, Relaxed);
+        }
+        (opinion, session)
+    };
+    let mut all: Vec<_> = sessions.into_iter().map(opinion).collect();
+    all.retain(|(opinion, _)| *opinion != Opinion::Lacks);
+    all.sort_by_key(|(opinion, session)| (*opinion, session.tally.rank(), session.connection.rtt()));
+    all
+}
+
 /// Asks one box, for at most [`FIND_TIMEOUT`].
-async fn ask(room: Arc<Room>, session: Arc<Session>, wanted: Arc<Wanted>) -> Option<Found> {
-    let secret = room.registry.secret(&session.id)?;
-    let statements: Vec<Statement> = wanted
-        .digest
-        .iter()
-        .map(|digest| Statement::Digest(digest.clone()))
-        .chain([Statement::Fetched(wanted.target.clone(), wanted.validator.clone())])
-        .collect();
+async fn ask(room: Arc<Room>, session: Arc<Session>, opinion: Opinion, sought: Arc<Sought>) -> Option<Found> {
+    let (_, secret) = room.registry.paired(&session.key)?;
     let rendezvous = Rendezvous::new(&secret, claim::day_of(clock::now()));
-    let ids = statements.iter().map(|statement| rendezvous.id(statement.subject(wanted.length))).collect();
+    let ids = sought.subjects.iter().map(|subject| rendezvous.id(*subject)).collect();
     let find = Find { day: rendezvous.day(), ids };
+    session.tally.asked.fetch_add(1, Relaxed);
     let answer = match timeout(FIND_TIMEOUT, question(&session, &Message::Find(find))).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(FrameError::Bad(_))) => {
@@ -86,8 +131,14 @@ async fn ask(room: Arc<Room>, session: Arc<Session>, wanted: Arc<Wanted>) -> Opt
         }
     };
     match answer {
-        Some(Message::Have(have)) => claimed(&room, &session, &statements, wanted.length, &have),
-        Some(Message::No(_)) | None => None,
+        Some(Message::Have(have)) => claimed(&room, &session, &sought.statements, sought.length, &have),
+        Some(Message::No(no)) => {
+            if opinion == Opinion::MayHold && no.reason() == Reason::NotHere {
+                session.tally.false_hits.fetch_add(1, Relaxed);
+            }
+            None
+        }
+        None => None,
         Some(_) => {
             nonsense(&room, &session);
             None

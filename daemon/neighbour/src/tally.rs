@@ -16,6 +16,11 @@ pub(crate) struct Tally {
     pub(crate) verify_failures: AtomicU64,
     pub(crate) strikes: AtomicU64,
     pub(crate) slow: AtomicU64,
+    pub(crate) asked: AtomicU64,
+    pub(crate) spared: AtomicU64,
+    pub(crate) false_hits: AtomicU64,
+    pub(crate) filter_received_bytes: AtomicU64,
+    pub(crate) filter_sent_bytes: AtomicU64,
 }
 
 impl Tally {
@@ -52,6 +57,16 @@ pub struct Totals {
     pub verify_failures: u64,
     /// Strikes dealt out, quarantines included.
     pub strikes: u64,
+    /// Questions whether something is held.
+    pub asked: u64,
+    /// Questions that were not asked since a filter says no.
+    pub spared: u64,
+    /// Questions that a filter led to and that were answered with no.
+    pub false_hits: u64,
+    /// Bytes of filters that came.
+    pub filter_received_bytes: u64,
+    /// Bytes of filters that were sent.
+    pub filter_sent_bytes: u64,
     /// Sessions with boxes of role "mine" now.
     pub sessions_mine: u64,
     /// Sessions with boxes of role "neighbour" now; none in this build.
@@ -85,19 +100,46 @@ impl Tallies {
     /// The sums, without the sessions.
     pub(crate) fn totals(&self) -> Totals {
         let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sums = [0; 5];
+        let mut sums = [0; COUNTS];
         for tally in by_id.values().map(Arc::as_ref).chain([&self.gone]) {
             for (sum, part) in sums.iter_mut().zip(tally.counts()) {
                 *sum += part.load(Relaxed);
             }
         }
-        let [received_bytes, sent_bytes, groups_verified, verify_failures, strikes] = sums;
-        Totals { received_bytes, sent_bytes, groups_verified, verify_failures, strikes, ..Totals::default() }
+        let [received_bytes, sent_bytes, groups_verified, verify_failures, strikes, ..] = sums;
+        let [.., asked, spared, false_hits, filter_received_bytes, filter_sent_bytes] = sums;
+        Totals {
+            received_bytes,
+            sent_bytes,
+            groups_verified,
+            verify_failures,
+            strikes,
+            asked,
+            spared,
+            false_hits,
+            filter_received_bytes,
+            filter_sent_bytes,
+            ..Totals::default()
+        }
     }
 }
 
+/// Counts that are summed up.
+const COUNTS: usize = 10;
+
 impl Tally {
-    fn counts(&self) -> [&AtomicU64; 5] {
-        [&self.received_bytes, &self.sent_bytes, &self.groups_verified, &self.verify_failures, &self.strikes]
+    fn counts(&self) -> [&AtomicU64; COUNTS] {
+        [
+            &self.received_bytes,
+            &self.sent_bytes,
+            &self.groups_verified,
+            &self.verify_failures,
+            &self.strikes,
+            &self.asked,
+            &self.spared,
+            &self.false_hits,
+            &self.filter_received_bytes,
+            &self.filter_sent_bytes,
+        ]
     }
 }

@@ -30,6 +30,10 @@ pub enum Message {
     Get(Get),
     /// Says what the raw bytes behind this frame are.
     Slice(Slice),
+    /// What the sender may share, or what has changed of it: stands before the raw bytes of two sets.
+    Filter(Filter),
+    /// A filter was taken in.
+    Heard(Heard),
     /// Pairing: the first message of the PAKE, by the box where the code is typed in.
     PairStart(PairStart),
     /// Pairing: the second message of the PAKE, by the box that shows the code.
@@ -51,6 +55,15 @@ pub struct Hello {
     /// Drawn at random when the process starts: tells a box that started again from one that dials twice.
     #[n(2)]
     pub instance: u64,
+    /// What it speaks besides kinds 1 to 6: the sum of [`speaks`]. Nothing of the kind is sent to who does not say so.
+    #[n(3)]
+    pub speaks: Option<u32>,
+}
+
+/// What a box may speak besides what every box speaks; one bit each.
+pub mod speaks {
+    /// Filters: kinds 7 and 8.
+    pub const FILTERS: u32 = 1;
 }
 
 /// A lookup by keyed names: whoever lacks the pair's secret learns nothing from them.
@@ -185,6 +198,47 @@ pub struct Slice {
     pub bytes: u32,
 }
 
+/// Stands before raw bytes: two sets of places, what is added and what is removed, as [`crate::filter`] codes them.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Filter {
+    /// 0: this is all of it. Else the count of changes since then, this one included.
+    #[n(0)]
+    pub number: u32,
+    /// Drawn for each whole filter; its changes repeat it.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub salt: [u8; 16],
+    /// How many places there are; its changes repeat it.
+    #[n(2)]
+    pub range: u32,
+    /// Names that are added.
+    #[n(3)]
+    pub added: SetLen,
+    /// Names that are removed; none in a whole filter.
+    #[n(4)]
+    pub removed: SetLen,
+}
+
+/// The size of a coded set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SetLen {
+    /// Places in it.
+    #[n(0)]
+    pub count: u32,
+    /// Raw bytes that it takes.
+    #[n(1)]
+    pub bytes: u32,
+}
+
+/// Says that a filter was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Heard {
+    /// The filter's number.
+    #[n(0)]
+    pub number: u32,
+}
+
 /// Begins a pairing.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -247,6 +301,8 @@ const HAVE: u32 = 3;
 const NO: u32 = 4;
 const GET: u32 = 5;
 const SLICE: u32 = 6;
+const FILTER: u32 = 7;
+const HEARD: u32 = 8;
 const PAIR_START: u32 = 16;
 const PAIR_ANSWER: u32 = 17;
 const PAIR_CONFIRM: u32 = 18;
@@ -260,6 +316,8 @@ pub fn encode(message: &Message) -> Bytes {
         Message::No(fields) => body(NO, fields),
         Message::Get(fields) => body(GET, fields),
         Message::Slice(fields) => body(SLICE, fields),
+        Message::Filter(fields) => body(FILTER, fields),
+        Message::Heard(fields) => body(HEARD, fields),
         Message::PairStart(fields) => body(PAIR_START, fields),
         Message::PairAnswer(fields) => body(PAIR_ANSWER, fields),
         Message::PairConfirm(fields) => body(PAIR_CONFIRM, fields),
@@ -308,6 +366,8 @@ pub fn decode(body: &[u8]) -> Result<Message, BadFrame> {
         NO => Message::No(fields(&mut decoder)?),
         GET => Message::Get(fields(&mut decoder)?),
         SLICE => Message::Slice(fields(&mut decoder)?),
+        FILTER => Message::Filter(fields(&mut decoder)?),
+        HEARD => Message::Heard(fields(&mut decoder)?),
         PAIR_START => Message::PairStart(fields(&mut decoder)?),
         PAIR_ANSWER => Message::PairAnswer(fields(&mut decoder)?),
         PAIR_CONFIRM => Message::PairConfirm(fields(&mut decoder)?),
@@ -332,7 +392,7 @@ fn is_within_bounds(message: &Message) -> bool {
         Message::Hello(hello) => is_name(&hello.name),
         Message::Find(find) => (1..=limits::FIND_IDS_MAX).contains(&find.ids.len()),
         Message::Have(have) => have.clients != Some(0),
-        Message::No(_) | Message::PairConfirm(_) => true,
+        Message::No(_) | Message::Heard(_) | Message::PairConfirm(_) => true,
         Message::Get(get) => {
             let in_order = get.spans.windows(2).all(|pair| pair[0].1 <= pair[1].0);
             (1..=limits::GET_SPANS_MAX).contains(&get.spans.len())
@@ -342,6 +402,12 @@ fn is_within_bounds(message: &Message) -> bool {
         Message::Slice(Slice { span, bytes }) => {
             let groups = span.1.saturating_sub(span.0);
             (1..=limits::ENCODE_GROUPS_MAX).contains(&groups) && *bytes > 0
+        }
+        Message::Filter(filter) => {
+            let is_set = |set: SetLen| set.count <= filter.range && (set.count == 0) == (set.bytes == 0);
+            is_set(filter.added)
+                && is_set(filter.removed)
+                && (filter.number > 0 || filter.removed == SetLen::default())
         }
         Message::PairStart(start) => is_name(&start.name) && start.pake.len() == PAKE_BYTES,
         Message::PairAnswer(answer) => is_name(&answer.name) && answer.pake.len() == PAKE_BYTES,

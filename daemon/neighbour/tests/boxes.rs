@@ -24,6 +24,7 @@ async fn a_file_goes_from_one_paired_box_to_the_other_and_every_group_is_verifie
     let bytes = sample(20 * MIB + 12_345);
     let length = bytes.len() as u64;
     let info = den.put(URL, &bytes, &[]).await;
+    attic.is_told(1).await;
 
     let found = attic.find(wanted(URL, length)).await;
     assert_eq!(found.len(), 1);
@@ -59,6 +60,7 @@ async fn where_clients_connect_is_told_at_the_address_of_the_session() {
     den.put(URL, &sample(4 * MIB), &[]).await;
     let found = attic.find(wanted(URL, 4 * MIB)).await;
     assert_eq!(found[0].source.door(), None, "nothing was told yet");
+    attic.is_told(1).await;
     den.neighbours.tell_clients(Arc::new(Gate(Some(8480))));
     let found = attic.find(wanted(URL, 4 * MIB)).await;
     assert_eq!(found[0].source.door(), Some(SocketAddr::from(([127, 0, 0, 1], 8480))));
@@ -68,6 +70,7 @@ async fn where_clients_connect_is_told_at_the_address_of_the_session() {
 async fn where_clients_connect_is_not_told_to_who_is_not_let_in() {
     let (den, attic) = pair().await;
     den.put(URL, &sample(4 * MIB), &[]).await;
+    attic.is_told(1).await;
     den.neighbours.tell_clients(Arc::new(Gate(None)));
     let found = attic.find(wanted(URL, 4 * MIB)).await;
     assert_eq!((found.len(), found[0].source.door()), (1, None));
@@ -77,7 +80,8 @@ async fn where_clients_connect_is_not_told_to_who_is_not_let_in() {
 async fn an_object_is_found_by_its_digest_under_another_url() {
     let (den, attic) = pair().await;
     let bytes = sample(4 * MIB);
-    den.put(URL, &bytes, &[]).await;
+    den.put_told(URL, &bytes, &[], telling(sha256(&bytes))).await;
+    attic.is_told(2).await;
     let elsewhere = wanted("https://mirror.example.net/b.iso", 4 * MIB);
     assert!(attic.find(elsewhere.clone()).await.is_empty());
     let mut by_digest = elsewhere;
@@ -88,19 +92,22 @@ async fn an_object_is_found_by_its_digest_under_another_url() {
 #[tokio::test]
 async fn what_must_not_leave_or_is_another_version_is_not_here() {
     let (den, attic) = pair().await;
-    let bytes = sample(4 * MIB);
+    let bytes = sample(4 * MIB + 1);
     let private = "https://example.org/private.bin";
     let token = "https://example.org/f.bin?X-Amz-Signature=0123456789abcdef";
     let small = "https://example.org/small.bin";
-    let object = den.put(private, &bytes, &[("cache-control", "private")]).await.id;
-    den.put(token, &bytes[1..], &[]).await;
+    let object = den.put(private, &bytes[1..], &[("cache-control", "private")]).await.id;
+    den.put(token, &bytes, &[]).await;
     den.put(small, &bytes[..65_536], &[]).await;
     den.put(URL, &sample(5 * MIB), &[]).await;
+    attic.is_told(1).await;
+    // The filter has just changed, so it is asked also for what is not in it.
     assert!(attic.find(wanted(private, 4 * MIB)).await.is_empty());
-    assert!(attic.find(wanted(token, 4 * MIB - 1)).await.is_empty());
+    assert!(attic.find(wanted(token, 4 * MIB + 1)).await.is_empty());
     assert!(attic.find(wanted(small, 65_536)).await.is_empty());
     assert!(attic.find(wanted(URL, 5 * MIB + 1)).await.is_empty(), "another length is another version");
     assert_eq!(attic.find(wanted(URL, 5 * MIB)).await.len(), 1);
+    assert_eq!(attic.neighbours.totals().asked, 4, "all but what is too small to ask for");
 
     // Whoever knows the object's name gets it no more than who asks for the URL.
     let secret_get = Get { object: *object.as_bytes(), spans: vec![Span(0, 1)] };
@@ -125,7 +132,7 @@ async fn ask_as(attic: &Home, den: &Home, question: &Message) -> Option<Message>
     attic.neighbours.shutdown().await;
     let identity = Identity::open(attic.dir.path()).expect("the key");
     let connection = dial(&identity, den.address(), tls::ALPN).await.expect("paired");
-    let hello = kith_neighbour::wire::Hello { version: 1, name: "attic".into(), instance: 9 };
+    let hello = kith_neighbour::wire::Hello { version: 1, name: "attic".into(), instance: 9, speaks: None };
     let (mut send, receive) = connection.open_bi().await.expect("open");
     frames::send(&mut send, &Message::Hello(hello)).await.expect("sent");
     FrameReader::new(receive).frame().await.expect("a hello");
@@ -259,6 +266,7 @@ async fn unpairing_ends_the_session_and_the_transfer_at_once_and_for_good() {
     let (den, attic) = pair().await;
     let bytes = sample(20 * MIB);
     den.put(URL, &bytes, &[]).await;
+    attic.is_told(1).await;
     let found = attic.find(wanted(URL, 20 * MIB)).await;
     let mut lane = found[0].source.open(GroupSpan::whole(20 * MIB)).await.expect("open");
     lane.next().await.expect("a run");
@@ -281,6 +289,7 @@ async fn unpairing_ends_the_session_and_the_transfer_at_once_and_for_good() {
 async fn a_lane_that_is_dropped_leaves_the_session_whole() {
     let (den, attic) = pair().await;
     den.put(URL, &sample(20 * MIB), &[]).await;
+    attic.is_told(1).await;
     let found = attic.find(wanted(URL, 20 * MIB)).await;
     for _ in 0..50 {
         let mut lane = found[0].source.open(GroupSpan::whole(20 * MIB)).await.expect("open");
@@ -295,6 +304,7 @@ async fn a_lane_that_is_dropped_leaves_the_session_whole() {
 async fn too_many_questions_are_not_answered() {
     let (den, attic) = pair().await;
     den.put(URL, &sample(4 * MIB), &[]).await;
+    attic.is_told(1).await;
     let limits = Profile::Board.limits();
     let mut answered = 0;
     for _ in 0..limits.lookups_burst * 4 {

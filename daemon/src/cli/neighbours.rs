@@ -19,7 +19,10 @@ pub(super) async fn list(control: &Control, format: Output) -> Result<(), Failur
         }
     } else {
         let rows: Vec<_> = neighbours.iter().map(row).collect();
-        print_table(&["BOX", "NODE ID", "ROLE", "STATE", "ADDRESS", "RECEIVED", "SENT", "STRIKES"], &rows);
+        print_table(
+            &["BOX", "NODE ID", "ROLE", "STATE", "ADDRESS", "RECEIVED", "SENT", "TOLD", "STRIKES"],
+            &rows,
+        );
     }
     Ok(())
 }
@@ -34,8 +37,22 @@ fn row(neighbour: &Value) -> Vec<String> {
         text(neighbour, "address").to_owned(),
         HumanBytes(count(neighbour, "received_bytes")).to_string(),
         HumanBytes(count(neighbour, "sent_bytes")).to_string(),
+        told(&neighbour["filter"]),
         count(neighbour, "strikes").to_string(),
     ]
+}
+
+/// How much it has told of its shelf, and when it did so last.
+fn told(filter: &Value) -> String {
+    if filter.is_null() {
+        return "-".to_owned();
+    }
+    format!(
+        "{} in {}, {} s ago",
+        count(filter, "names"),
+        HumanBytes(count(filter, "bytes")),
+        count(filter, "age_s")
+    )
 }
 
 /// Shows a code and waits, or uses the code of another box.

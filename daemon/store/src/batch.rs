@@ -28,6 +28,8 @@ pub(crate) struct Batch<'a> {
     arrived: BTreeMap<ObjectId, Option<PartFiles>>,
     /// Objects that leave the shelf.
     gone: BTreeSet<ObjectId>,
+    /// Objects of which only a head was renewed.
+    renewed: BTreeSet<ObjectId>,
     /// Parts that turned out to be on the shelf already, or are thrown away.
     spare: Vec<PartFiles>,
     /// Whether what was deleted must not come back after a crash.
@@ -56,6 +58,7 @@ impl<'a> Batch<'a> {
             sidecars: BTreeMap::new(),
             arrived: BTreeMap::new(),
             gone: BTreeSet::new(),
+            renewed: BTreeSet::new(),
             spare: Vec::new(),
             purged: false,
             objects: (0, 0),
@@ -171,6 +174,7 @@ impl<'a> Batch<'a> {
             // Every download lets the origin confirm: that must not cost a sidecar each time. The one that is there
             // has an older head, which a rebuilt index would only have confirmed again.
             tables.put(Some(&old), &renewed)?;
+            self.renewed.insert(old.info.id);
         } else {
             self.put(tables, Some(&old), &renewed)?;
         }
@@ -395,9 +399,7 @@ impl<'a> Batch<'a> {
             sums.bytes = (sums.bytes + self.bytes.0).saturating_sub(self.bytes.1);
             sums.evicted += self.evicted;
             drop(sums);
-            if self.objects != (0, 0) {
-                self.cellar.announce();
-            }
+            self.cellar.announce(self.sidecars.keys().chain(&self.renewed));
         }
         self.replies.into_iter().for_each(|reply| reply(committed));
     }

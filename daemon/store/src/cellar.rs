@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::buffers::Buffers;
+use crate::changed::Changed;
 use crate::edge::Budget;
 use crate::error::{CreateError, IndexError, WriteError};
 use crate::files::{self, Paths};
@@ -31,6 +32,7 @@ pub(crate) struct Cellar {
     pub(crate) generation: watch::Sender<u64>,
     pub(crate) tracker: TaskTracker,
     pub(crate) orders: mpsc::Sender<Order>,
+    changed: Mutex<Changed>,
     sums: Mutex<Sums>,
     accesses: Mutex<HashMap<ObjectId, u32>>,
     opened: Mutex<OpenObjects>,
@@ -84,6 +86,7 @@ impl Cellar {
             generation: watch::Sender::new(0),
             tracker: TaskTracker::new(),
             orders,
+            changed: Mutex::default(),
             sums: Mutex::default(),
             accesses: Mutex::default(),
             opened: Mutex::default(),
@@ -133,9 +136,27 @@ impl Cellar {
         }
     }
 
-    /// Says that objects came or went.
-    pub(crate) fn announce(&self) {
-        self.generation.send_modify(|generation| *generation += 1);
+    /// Says which objects came, went or are described anew.
+    pub(crate) fn announce<'a>(&self, ids: impl Iterator<Item = &'a ObjectId>) {
+        let mut changed = self.changed();
+        let before = changed.count();
+        ids.for_each(|id| changed.note(*id));
+        let count = changed.count();
+        drop(changed);
+        if count != before {
+            self.generation.send_replace(count);
+        }
+    }
+
+    /// Says that anything may have changed: the index was made anew.
+    pub(crate) fn announce_all(&self) {
+        let mut changed = self.changed();
+        changed.forget();
+        self.generation.send_replace(changed.count());
+    }
+
+    pub(crate) fn changed(&self) -> MutexGuard<'_, Changed> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that an object was used. Written down with other changes, or when there are many.

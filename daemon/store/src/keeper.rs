@@ -135,6 +135,7 @@ impl Keeper<'_> {
         batch.settle(&committed.map_err(WriteError::named));
         if index_failed {
             recover::reopen(self.cellar);
+            self.cellar.announce_all();
         }
     }
 

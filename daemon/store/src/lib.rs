@@ -9,6 +9,7 @@ mod batch;
 mod body;
 mod buffers;
 mod cellar;
+mod changed;
 mod digests;
 mod draft;
 mod edge;

@@ -160,9 +160,16 @@ impl Store {
         self.cellar.usage()
     }
 
-    /// A number that grows whenever objects come or go.
+    /// A number that grows whenever objects come, go or are described anew.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.cellar.generation.subscribe()
+    }
+
+    /// Which objects came, went or are described anew since the number was `seen`, and the number now. No list when that
+    /// is too long ago to be told.
+    pub fn changed_since(&self, seen: u64) -> (Option<Vec<ObjectId>>, u64) {
+        let changed = self.cellar.changed();
+        (changed.since(seen), changed.count())
     }
 
     /// Files a new head for a stored object (304). Resolves when it is durable.

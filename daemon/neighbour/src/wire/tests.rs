@@ -10,7 +10,7 @@ const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 fn examples() -> Vec<(&'static str, Message)> {
     let span = Span(16, 32);
     vec![
-        ("hello", Message::Hello(Hello { version: 1, name: "den".into(), instance: 7 })),
+        ("hello", Message::Hello(Hello { version: 1, name: "den".into(), instance: 7, speaks: Some(1) })),
         ("find", Message::Find(Find { day: 20_779, ids: vec![RendezvousId([0x11; 32])] })),
         (
             "have",
@@ -37,6 +37,17 @@ fn examples() -> Vec<(&'static str, Message)> {
         ("no", Reason::Busy.message()),
         ("get", Message::Get(Get { object: [0x22; 32], spans: vec![span, Span(64, 65)] })),
         ("slice", Message::Slice(Slice { span, bytes: 263_232 })),
+        (
+            "filter",
+            Message::Filter(Filter {
+                number: 1,
+                salt: [0x55; 16],
+                range: 24_800,
+                added: SetLen { count: 3, bytes: 6 },
+                removed: SetLen { count: 1, bytes: 2 },
+            }),
+        ),
+        ("heard", Message::Heard(Heard { number: 1 })),
         (
             "pair-start",
             Message::PairStart(PairStart { version: 1, name: "attic".into(), role: 1, pake: vec![0x41; 33] }),
@@ -72,7 +83,7 @@ fn unknown_keys_are_skipped_and_unknown_kinds_are_named() {
     // {0: 1, 1: "a", 2: 3, 9: [1, {2: h'00'}]}
     let later =
         [&[0x82, 0x01, 0xa4, 0, 1, 1, 0x61, b'a', 2, 3, 9][..], &[0x82, 1, 0xa1, 2, 0x41, 0]].concat();
-    let hello = Hello { version: 1, name: "a".into(), instance: 3 };
+    let hello = Hello { version: 1, name: "a".into(), instance: 3, speaks: None };
     assert_eq!(decode(&later), Ok(Message::Hello(hello)));
     assert_eq!(decode(&[0x82, 0x18, 99, 0xa0]), Err(BadFrame::Kind(99)));
 }
@@ -82,7 +93,10 @@ fn what_is_beyond_its_bounds_is_refused() {
     let get = |spans: Vec<Span>| Message::Get(Get { object: [0; 32], spans });
     let find = |count| Message::Find(Find { day: 0, ids: vec![RendezvousId([0; 32]); count] });
     let slice = |span, bytes| Message::Slice(Slice { span, bytes });
-    let hello = |len| Message::Hello(Hello { version: 1, name: "x".repeat(len), instance: 0 });
+    let hello = |len| Message::Hello(Hello { version: 1, name: "x".repeat(len), instance: 0, speaks: None });
+    let filter = |number, range, added, removed| {
+        Message::Filter(Filter { number, salt: [0; 16], range, added, removed })
+    };
     let many = (0..33).map(|at| Span(2 * at, 2 * at + 1)).collect();
     for message in [
         get(vec![]),
@@ -97,6 +111,10 @@ fn what_is_beyond_its_bounds_is_refused() {
         slice(Span(0, 65), 1),
         slice(Span(0, u64::MAX), 1),
         slice(Span(0, 1), 0),
+        filter(0, 100, SetLen { count: 1, bytes: 1 }, SetLen { count: 1, bytes: 1 }),
+        filter(1, 100, SetLen { count: 101, bytes: 50 }, SetLen::default()),
+        filter(1, 100, SetLen { count: 1, bytes: 0 }, SetLen::default()),
+        filter(1, 100, SetLen::default(), SetLen { count: 0, bytes: 1 }),
         hello(limits::NAME_BYTES_MAX + 1),
         Message::Have(Have {
             answers: 0,
@@ -137,8 +155,9 @@ fn span_strategy() -> impl Strategy<Value = Span> {
 fn message() -> impl Strategy<Value = Message> {
     let bytes32 = any::<[u8; 32]>;
     prop_oneof![
-        (any::<u32>(), "[a-z]{0,63}", any::<u64>())
-            .prop_map(|(version, name, instance)| Message::Hello(Hello { version, name, instance })),
+        (any::<u32>(), "[a-z]{0,63}", any::<u64>(), any::<Option<u32>>()).prop_map(
+            |(version, name, instance, speaks)| Message::Hello(Hello { version, name, instance, speaks })
+        ),
         (any::<u32>(), prop::collection::vec(bytes32().prop_map(RendezvousId), 1..=limits::FIND_IDS_MAX))
             .prop_map(|(day, ids)| Message::Find(Find { day, ids })),
         (any::<u32>(), bytes32(), any::<u64>(), any::<u64>(), any::<u8>(), prop::option::of(1u16..))
@@ -150,6 +169,13 @@ fn message() -> impl Strategy<Value = Message> {
         (bytes32(), span_strategy())
             .prop_map(|(object, span)| Message::Get(Get { object, spans: vec![span] })),
         (span_strategy(), 1u32..).prop_map(|(span, bytes)| Message::Slice(Slice { span, bytes })),
+        (any::<u32>(), any::<[u8; 16]>(), 1u32.., 1u32.., 1u32..).prop_map(
+            |(number, salt, range, count, bytes)| {
+                let added = SetLen { count: count.min(range), bytes };
+                Message::Filter(Filter { number, salt, range, added, removed: SetLen::default() })
+            }
+        ),
+        any::<u32>().prop_map(|number| Message::Heard(Heard { number })),
         bytes32().prop_map(|proof| Message::PairConfirm(PairConfirm { proof })),
     ]
 }

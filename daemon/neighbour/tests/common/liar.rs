@@ -86,7 +86,7 @@ pub(crate) fn start(identity: Identity, lie: Lie, bytes: Vec<u8>, statement: Sta
 async fn answer(mind: &Mind, mut send: SendStream, mut reader: FrameReader) {
     let message = match reader.frame().await {
         Ok(Some(Message::Hello(_))) => {
-            Message::Hello(Hello { version: wire::VERSION, name: "liar".into(), instance: 1 })
+            Message::Hello(Hello { version: wire::VERSION, name: "liar".into(), instance: 1, speaks: None })
         }
         Ok(Some(Message::Find(find))) => claim(mind, &find),
         Ok(Some(Message::Get(get))) => return deliver(mind, &mut send, &get).await,

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use kith_fetch::source::{Finder, Found, Lane, SourceError, Wanted};
-use kith_model::key::{CacheKey, Target, Variant};
-use kith_model::ladder::{Algorithm, Digest, Ladder};
+use kith_model::key::{CacheKey, Scheme, Target, Variant};
+use kith_model::ladder::{Algorithm, Digest, Ladder, Rung, Teller};
 use kith_model::limits::Profile;
 use kith_model::object::ObjectId;
 use kith_model::range::{ChunkGroup, GROUP_BYTES, GroupSpan};
@@ -101,6 +101,12 @@ impl Home {
         tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("only this came: {}", list()))
     }
 
+    /// Waits until a neighbour has told of so many names.
+    pub(crate) async fn is_told(&self, names: usize) {
+        let has = |view: &View| view.filter.is_some_and(|filter| filter.names == names);
+        self.sees(|views| views.iter().any(has)).await;
+    }
+
     pub(crate) async fn connected(&self) -> View {
         self.sees(|views| views.iter().any(|view| view.connected)).await.remove(0)
     }
@@ -111,6 +117,17 @@ impl Home {
         url: &str,
         bytes: &[u8],
         headers: &[(&'static str, &'static str)],
+    ) -> ObjectInfo {
+        self.put_told(url, bytes, headers, Ladder::default()).await
+    }
+
+    /// The same, with digests that the origin told.
+    pub(crate) async fn put_told(
+        &self,
+        url: &str,
+        bytes: &[u8],
+        headers: &[(&'static str, &'static str)],
+        ladder: Ladder,
     ) -> ObjectInfo {
         let length = bytes.len() as u64;
         let mut fields = HeaderMap::new();
@@ -124,7 +141,7 @@ impl Home {
             validator: StrongValidator::of(&fields),
             head: Head { status: StatusCode::OK, headers: fields, requested_at: NOW, received_at: NOW },
             length: Some(length),
-            ladder: Ladder::default(),
+            ladder,
         };
         let writer = self.store.create(draft).await.expect("a place");
         for (first, piece) in (0..).step_by(16).zip(bytes.chunks(usize_of(16 * GROUP_BYTES))) {
@@ -151,6 +168,8 @@ pub(crate) async fn pair() -> (Home, Home) {
     window.outcome.await;
     den.connected().await;
     attic.connected().await;
+    den.is_told(0).await;
+    attic.is_told(0).await;
     (den, attic)
 }
 
@@ -176,6 +195,13 @@ pub(crate) fn wanted(url: &str, length: u64) -> Wanted {
 pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
     Digest::new(Algorithm::Sha256, digest.as_ref()).expect("32 bytes")
+}
+
+/// The ladder of an origin that tells a digest.
+pub(crate) fn telling(digest: Digest) -> Ladder {
+    let mut ladder = Ladder::default();
+    ladder.add(Rung { digest, teller: Teller::Origin(Scheme::Https), said_at: NOW }).expect("the first");
+    ladder
 }
 
 /// Bytes that repeat nowhere soon.
