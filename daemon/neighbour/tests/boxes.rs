@@ -58,9 +58,9 @@ impl Clients for Gate {
 async fn where_clients_connect_is_told_at_the_address_of_the_session() {
     let (den, attic) = pair().await;
     den.put(URL, &sample(4 * MIB), &[]).await;
+    attic.is_told(1).await;
     let found = attic.find(wanted(URL, 4 * MIB)).await;
     assert_eq!(found[0].source.door(), None, "nothing was told yet");
-    attic.is_told(1).await;
     den.neighbours.tell_clients(Arc::new(Gate(Some(8480))));
     let found = attic.find(wanted(URL, 4 * MIB)).await;
     assert_eq!(found[0].source.door(), Some(SocketAddr::from(([127, 0, 0, 1], 8480))));
