@@ -147,7 +147,7 @@ fn fragments(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
-    files.sort();
+    files.sort_unstable();
     Ok(files)
 }
 

@@ -55,7 +55,7 @@ pub fn lan_address() -> Option<IpAddr> {
         IpAddr::V6(address) => address.is_unique_local(),
     };
     let mut found: Vec<_> = addresses().into_iter().filter(reachable).collect();
-    found.sort();
+    found.sort_unstable();
     found.into_iter().next()
 }
 

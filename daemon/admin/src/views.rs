@@ -205,7 +205,7 @@ pub(crate) fn objects(admin: &Admin, after: Option<ObjectId>, detail: Detail) ->
 fn object(info: &ObjectInfo, representations: &[Representation], detail: Detail) -> Object {
     let targets = || representations.iter().map(|representation| &representation.key.target);
     let mut hosts: Vec<_> = targets().map(|target| target.host().to_owned()).collect();
-    hosts.sort();
+    hosts.sort_unstable();
     hosts.dedup();
     let digest = |rung: &kith_model::ladder::Rung| {
         (rung.digest.algorithm().as_str(), data_encoding::HEXLOWER.encode(rung.digest.bytes()))

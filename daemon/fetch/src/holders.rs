@@ -25,7 +25,7 @@ struct Entry {
 impl Holders {
     /// Notes who holds an object, in the place of what was known.
     pub(crate) fn note(&self, object: ObjectId, mut doors: Vec<SocketAddr>) {
-        doors.sort();
+        doors.sort_unstable();
         doors.dedup();
         doors.truncate(HOLDERS_MAX);
         let mut all = self.lock();

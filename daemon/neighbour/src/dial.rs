@@ -155,7 +155,9 @@ fn wanted(room: &Arc<Room>) -> HashMap<Callee, (Vec<SocketAddr>, Expected)> {
         let mut addresses = seen;
         addresses.extend(stored.filter(|stored| !addresses.contains(stored)));
         // The session's address is where clients are sent to; a link-local one is of no use to them.
-        addresses.sort_by_key(|address| is_link_local(address.ip()));
+        let (last, mut addresses): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(|address| is_link_local(address.ip()));
+        addresses.extend(last);
         if !addresses.is_empty() {
             wanted.insert(Callee::Box(*id), (addresses, Expected::Key(*key)));
         }

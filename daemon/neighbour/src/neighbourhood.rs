@@ -335,7 +335,8 @@ impl Neighbourhood {
         if let Some(seen) = self.room.roster().find(&view.id) {
             addresses.extend(&seen.addresses);
         }
-        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let (mut addresses, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv4);
+        addresses.extend(other);
         addresses.dedup();
         Ok(addresses)
     }

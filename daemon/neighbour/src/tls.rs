@@ -135,7 +135,9 @@ fn provider() -> CryptoProvider {
     } else {
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
     };
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != first);
+    if let Some(at) = provider.cipher_suites.iter().position(|suite| suite.suite() == first) {
+        provider.cipher_suites.swap(0, at);
+    }
     provider
 }
 

@@ -45,7 +45,7 @@ pub(super) fn varying(response: &HeaderMap) -> Option<Vec<HeaderName>> {
             }
         }
     }
-    names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     Some(names)
 }
 
