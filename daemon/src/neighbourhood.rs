@@ -1,10 +1,14 @@
 //! The neighbours' room as the admin room sees it: the one place where the two meet.
 
+use data_encoding::HEXLOWER;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kith_admin::house::{
-    FilterView, Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome, PairingError, Window,
+    EvidenceView, FilterView, Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome, PairingError,
+    StrikeView, Window,
 };
+use kith_model::trust::Role;
+use kith_neighbour::peers::Evidence;
 use kith_neighbour::{FindError, JoinError, PairingOutcome, State, UnpairError, View};
 
 /// The running room.
@@ -34,9 +38,9 @@ impl Neighbourhood for Neighbours {
         }
     }
 
-    fn open_pairing(&self) -> BoxFuture<'_, Result<Window, PairingError>> {
-        async {
-            let opened = self.0.open_pairing().map_err(|_| PairingError::LockedOut)?;
+    fn open_pairing(&self, role: Role) -> BoxFuture<'_, Result<Window, PairingError>> {
+        async move {
+            let opened = self.0.open_pairing(role).map_err(|_| PairingError::LockedOut)?;
             let room = self.0.clone();
             let outcome = opened.outcome.map(move |outcome| ended(&room, outcome)).boxed();
             Ok(Window { code: opened.code, open_for: opened.open_for, outcome })
@@ -46,7 +50,7 @@ impl Neighbourhood for Neighbours {
 
     fn join(&self, join: Join) -> BoxFuture<'_, Result<NeighbourView, PairingError>> {
         async move {
-            let joined = self.0.join(&join.neighbour, &join.code, &join.role).await;
+            let joined = self.0.join(&join.neighbour, &join.code, join.role).await;
             joined.map(view).map_err(unjoined)
         }
         .boxed()
@@ -74,7 +78,7 @@ fn view(view: View) -> NeighbourView {
         name: view.name,
         node_id: view.id.to_string(),
         key_words: view.key_words,
-        role: view.role.map_or("none", kith_neighbour::peers::Role::as_str),
+        role: view.role.map_or("none", Role::as_str),
         state: standing.unwrap_or(presence),
         address: view.address.map(|address| address.to_string()).unwrap_or_default(),
         received_bytes: view.received_bytes,
@@ -87,6 +91,27 @@ fn view(view: View) -> NeighbourView {
         }),
         strikes: view.strikes as u64,
         reason,
+        struck: view
+            .struck
+            .into_iter()
+            .map(|one| StrikeView { at_ms: one.at_ms, reason: one.reason })
+            .collect(),
+        evidence: view
+            .evidence
+            .zip(view.key)
+            .map(|(evidence, key)| Box::new(shown(evidence, key.as_bytes()))),
+    }
+}
+
+fn shown(evidence: Evidence, key: &[u8]) -> EvidenceView {
+    EvidenceView {
+        found_at_ms: evidence.found_at_ms,
+        known_at_ms: evidence.known_at_ms,
+        said: evidence.summary,
+        truth: evidence.truth,
+        claim: Some(HEXLOWER.encode(&evidence.claim)),
+        signature: HEXLOWER.encode(&evidence.signature),
+        key: HEXLOWER.encode(key),
     }
 }
 
@@ -95,8 +120,8 @@ fn ended(room: &kith_neighbour::Neighbourhood, outcome: PairingOutcome) -> Outco
         PairingOutcome::Paired(id) => {
             let found = room.list().into_iter().find(|view| view.id == id);
             let unknown =
-                || NeighbourView { node_id: id.to_string(), role: "mine", ..NeighbourView::default() };
-            Outcome::Paired(found.map_or_else(unknown, view))
+                || NeighbourView { node_id: id.to_string(), role: "none", ..NeighbourView::default() };
+            Outcome::Paired(Box::new(found.map_or_else(unknown, view)))
         }
         PairingOutcome::WrongCode => {
             Outcome::Refused("a wrong code was tried; this one is used up".to_owned())
@@ -109,7 +134,7 @@ fn ended(room: &kith_neighbour::Neighbourhood, outcome: PairingOutcome) -> Outco
 fn unjoined(error: JoinError) -> PairingError {
     match error {
         JoinError::BadCode | JoinError::WrongCode => PairingError::WrongCode,
-        JoinError::BadRole(_) | JoinError::Role => PairingError::Role,
+        JoinError::Role => PairingError::Role,
         JoinError::Find(error) => unfound(&error),
         JoinError::Unreachable(_) => PairingError::Unreachable,
         JoinError::NotOpen => PairingError::NotOpen,
@@ -142,7 +167,7 @@ impl Neighbourhood for NoNeighbours {
         NeighbourTotals::default()
     }
 
-    fn open_pairing(&self) -> BoxFuture<'_, Result<Window, PairingError>> {
+    fn open_pairing(&self, _role: Role) -> BoxFuture<'_, Result<Window, PairingError>> {
         async { Err(PairingError::Off) }.boxed()
     }
 

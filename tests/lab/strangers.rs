@@ -55,12 +55,27 @@ fn a_wrong_code_uses_the_code_up() -> Result<()> {
     Ok(())
 }
 
+/// Plain http from an address, without a digest: good enough between boxes of one owner, and nobody else's business.
 #[test]
-fn the_role_of_another_household_is_refused_with_a_reason() -> Result<()> {
-    let house = House::with(Origin::empty())?;
+fn a_box_of_another_household_is_paired_by_role_and_gets_nothing_that_is_not_for_it() -> Result<()> {
+    let body = Body::seeded(73, 16 * MIB);
+    let house = House::with(Origin::serving("a.iso", &body))?;
+    house.fill_a("a.iso")?;
     let window = Window::open(&house.a)?;
     let said = house.b.cli(["pair", "a", &window.code, "--role", "neighbour"])?;
-    assert_eq!(said.code, 4, "{said:?}");
-    assert!(said.err.contains("not in this build"), "{said:?}");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("as neighbour"), "{said:?}");
+    assert_eq!(window.ended()?, 0);
+    house.wait_connected()?;
+    for (one, other) in [(&house.a, "b"), (&house.b, "a")] {
+        assert_eq!(one.neighbour(other)?.map(|view| view["role"].clone()), Some("neighbour".into()));
+        let said = one.cli(["neighbours"])?;
+        assert!(said.out.contains("neighbour"), "{said:?}");
+    }
+
+    assert_eq!(house.request(&house.b, "a.iso").fetch()?.sha256, body.sha256());
+
+    assert_eq!(house.sent_to_b(), 16 * MIB);
+    assert_eq!(house.a.metrics()?.count("kith_neighbour_bytes_total{direction=\"out\"}"), 0);
     Ok(())
 }

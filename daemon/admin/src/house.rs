@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use kith_fetch::fetcher::Fetcher;
+use kith_model::trust::Role;
 use kith_store::Store;
 use serde::Serialize;
 
@@ -88,6 +89,40 @@ pub struct NeighbourView {
     pub strikes: u64,
     /// Why it is banned or quarantined; empty when it is not.
     pub reason: String,
+    /// Its latest strikes, the newest last, also those that no longer count.
+    pub struck: Vec<StrikeView>,
+    /// The signed lie that it is quarantined for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<EvidenceView>>,
+}
+
+/// What a strike was for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StrikeView {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// For people.
+    pub reason: String,
+}
+
+/// A signed lie, and what shows that it is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EvidenceView {
+    /// When it was found out, in milliseconds since 1970.
+    pub found_at_ms: u64,
+    /// When the box says that it came to know, by its own clock.
+    pub known_at_ms: u64,
+    /// What it signed, for people.
+    pub said: String,
+    /// What was true instead.
+    pub truth: String,
+    /// The bytes that were signed, in hexadecimal; they name the URL, so only the owner sees them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
+    /// The Ed25519 signature over them, in hexadecimal.
+    pub signature: String,
+    /// The key that made it, in hexadecimal.
+    pub key: String,
 }
 
 /// What a neighbour has told of what it may share.
@@ -140,7 +175,7 @@ pub struct Window {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// With a new neighbour.
-    Paired(NeighbourView),
+    Paired(Box<NeighbourView>),
     /// A wrong code was tried: one guess a code.
     Refused(String),
     /// Nobody came.
@@ -174,8 +209,8 @@ pub enum PairingError {
     /// It cannot be reached.
     #[error("the other box cannot be reached")]
     Unreachable,
-    /// The role is not one this build can keep to.
-    #[error("pairing with a box of another household is not in this build")]
+    /// The other box knows no such role, or speaks another version.
+    #[error("the other box does not pair in that role")]
     Role,
     /// Our own disk or state.
     #[error("pairing failed: {0}")]
@@ -189,8 +224,8 @@ pub struct Join {
     pub neighbour: String,
     /// Eight digits.
     pub code: String,
-    /// `mine` or `neighbour`.
-    pub role: String,
+    /// What it shall be for us; the other box's owner may have said less.
+    pub role: Role,
 }
 
 /// The neighbours' room.
@@ -199,8 +234,8 @@ pub trait Neighbourhood: Send + Sync + 'static {
     fn views(&self) -> Vec<NeighbourView>;
     /// What they did.
     fn totals(&self) -> NeighbourTotals;
-    /// Opens the pairing window; one that was open closes.
-    fn open_pairing(&self) -> BoxFuture<'_, Result<Window, PairingError>>;
+    /// Opens the pairing window; one that was open closes. Whoever comes is at most `role` for us.
+    fn open_pairing(&self, role: Role) -> BoxFuture<'_, Result<Window, PairingError>>;
     /// Joins a box that shows a code.
     fn join(&self, join: Join) -> BoxFuture<'_, Result<NeighbourView, PairingError>>;
     /// Forgets a box by name, node id prefix or address; tells which it was.

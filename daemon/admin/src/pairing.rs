@@ -27,7 +27,7 @@ pub(crate) struct Opened {
 pub(crate) struct Ended {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    neighbour: Option<NeighbourView>,
+    neighbour: Option<Box<NeighbourView>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }

@@ -80,7 +80,9 @@ impl From<PairingError> for Problem {
             PairingError::Unreachable => {
                 (StatusCode::GATEWAY_TIMEOUT, "box_unreachable", "check that both boxes are on one network")
             }
-            PairingError::Role => (StatusCode::FORBIDDEN, "role_not_in_this_build", "use the role mine"),
+            PairingError::Role => {
+                (StatusCode::FORBIDDEN, "role_refused", "update the other box, or use the role mine")
+            }
             PairingError::Failed(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "pairing_failed", "look at the log")
             }

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use kith_model::key::Target;
 use kith_model::object::ObjectId;
+use kith_model::trust::Role;
 use kith_store::Pin;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ async fn route(admin: &Admin, door: Door, head: &Head, body: &[u8]) -> Result<An
             json(&shelf::purge(&parts.store, &query.needed("of")?).await?)
         }
         (&Method::POST, "/api/v1/pairing") => {
-            let window = parts.neighbourhood.open_pairing().await?;
+            let window = parts.neighbourhood.open_pairing(opening(body)?).await?;
             json(&admin.pairing().open(window, &parts.facts.name))
         }
         (&Method::DELETE, "/api/v1/pairing") => {
@@ -89,7 +90,7 @@ async fn read(admin: &Admin, door: Door, head: &Head) -> Option<Result<Answer, P
         "/healthz" => healthz(admin),
         "/metrics" if admin.parts().facts.metrics == Metrics::Shown => Ok(scrape(admin)),
         "/api/v1/status" => json(&views::status(admin)),
-        "/api/v1/neighbours" => json(&views::neighbours(admin)),
+        "/api/v1/neighbours" => json(&views::neighbours(admin, detail)),
         "/api/v1/jobs" => json(&views::jobs(admin, detail)),
         "/api/v1/objects" => objects(admin, head, detail),
         "/api/v1/explain" if door == Door::Control => explained(admin, head),
@@ -136,12 +137,27 @@ fn explained(admin: &Admin, head: &Head) -> Result<Answer, Problem> {
 struct Joining {
     r#box: String,
     code: String,
-    #[serde(default = "mine")]
-    role: String,
+    role: Option<String>,
 }
 
-fn mine() -> String {
-    "mine".to_owned()
+/// The body of `POST /api/v1/pairing`; it may be left out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opening {
+    role: Option<String>,
+}
+
+fn opening(body: &[u8]) -> Result<Role, Problem> {
+    if body.is_empty() {
+        return Ok(Role::Mine);
+    }
+    let opening: Opening =
+        serde_json::from_slice(body).map_err(|error| bad_request(format!("the body: {error}")))?;
+    role(opening.role.as_deref())
+}
+
+fn role(told: Option<&str>) -> Result<Role, Problem> {
+    told.map_or(Ok(Role::Mine), Role::parse).map_err(|error| bad_request(error.to_string()))
 }
 
 fn joined(body: &[u8]) -> Result<Join, Problem> {
@@ -150,11 +166,7 @@ fn joined(body: &[u8]) -> Result<Join, Problem> {
     if joining.code.len() != 8 || !joining.code.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(bad_request("a pairing code has eight digits"));
     }
-    match joining.role.as_str() {
-        "mine" => Ok(Join { neighbour: joining.r#box, code: joining.code, role: joining.role }),
-        "neighbour" => Err(crate::house::PairingError::Role.into()),
-        _ => Err(bad_request("a role is mine or neighbour")),
-    }
+    Ok(Join { role: role(joining.role.as_deref())?, neighbour: joining.r#box, code: joining.code })
 }
 
 /// The query of a URL.

@@ -129,8 +129,14 @@ pub(crate) struct Neighbours {
     neighbours: Vec<NeighbourView>,
 }
 
-pub(crate) fn neighbours(admin: &Admin) -> Neighbours {
-    Neighbours { neighbours: admin.parts().neighbourhood.views() }
+pub(crate) fn neighbours(admin: &Admin, detail: Detail) -> Neighbours {
+    let mut neighbours = admin.parts().neighbourhood.views();
+    if detail == Detail::Hosts {
+        for evidence in neighbours.iter_mut().filter_map(|one| one.evidence.as_mut()) {
+            evidence.claim = None;
+        }
+    }
+    Neighbours { neighbours }
 }
 
 /// `GET /api/v1/jobs`.

@@ -15,6 +15,7 @@ use kith_admin::serve;
 use kith_fetch::ask::{Answer, AskError, Origin, Question};
 use kith_fetch::fetcher::{self, Fetcher};
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
 use kith_store::Store;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -78,14 +79,15 @@ impl Neighbourhood for Cellar {
         NeighbourTotals { received_bytes: 7, ..NeighbourTotals::default() }
     }
 
-    fn open_pairing(&self) -> BoxFuture<'_, Result<Window, PairingError>> {
-        let outcome = async { Outcome::Paired(cellar()) }.boxed();
+    fn open_pairing(&self, role: Role) -> BoxFuture<'_, Result<Window, PairingError>> {
+        let cellar = NeighbourView { role: role.as_str(), ..cellar() };
+        let outcome = async { Outcome::Paired(Box::new(cellar)) }.boxed();
         async { Ok(Window { code: "12345678".into(), open_for: Duration::from_mins(2), outcome }) }.boxed()
     }
 
     fn join(&self, join: Join) -> BoxFuture<'_, Result<NeighbourView, PairingError>> {
-        async move { if join.code == "12345678" { Ok(cellar()) } else { Err(PairingError::WrongCode) } }
-            .boxed()
+        let cellar = NeighbourView { role: join.role.as_str(), ..cellar() };
+        async move { if join.code == "12345678" { Ok(cellar) } else { Err(PairingError::WrongCode) } }.boxed()
     }
 
     fn unpair<'a>(&'a self, neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>> {
@@ -255,11 +257,21 @@ async fn the_owner_pairs_joins_and_unpairs_on_the_socket() {
         ("12345678", "mine", 200),
         ("87654321", "mine", 403),
         ("1234", "mine", 400),
-        ("12345678", "neighbour", 403),
+        ("12345678", "neighbour", 200),
+        ("12345678", "stranger", 400),
     ] {
         let body = json!({"box": "cellar", "code": code, "role": role});
         let request = format!("POST /api/v1/neighbours\nHost: attic\n\n{body}");
-        assert_eq!(house.on_socket(&request).await.0, status, "{body}");
+        let (found, answer) = house.on_socket(&request).await;
+        assert_eq!(found, status, "{body}");
+        if status == 200 {
+            assert_eq!(value(&answer)["role"], role);
+        }
+    }
+    for (body, role) in [("{}", "mine"), ("{\"role\":\"neighbour\"}", "neighbour")] {
+        house.on_socket(&format!("POST /api/v1/pairing\nHost: attic\n\n{body}")).await;
+        let ended = value(&house.on_socket("GET /api/v1/pairing").await.1);
+        assert_eq!(ended["neighbour"]["role"], role);
     }
     assert_eq!(house.on_socket("DELETE /api/v1/neighbours?box=cellar").await.0, 200);
     assert_eq!(house.on_socket("DELETE /api/v1/neighbours?box=shed").await.0, 404);

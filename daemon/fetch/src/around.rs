@@ -12,7 +12,7 @@ use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Ladder};
 use kith_model::object::ObjectId;
 use kith_model::representation::{Head, Representation, Standing, StrongValidator};
-use kith_model::sharing;
+use kith_model::sharing::{self, Audience};
 use kith_store::Draft;
 
 use crate::fetcher::Fetcher;
@@ -25,19 +25,19 @@ impl Fetcher {
             return stream::empty().boxed();
         };
         let target = &draft.key.target;
-        if !self.may_be_looked_up(target, &draft.head, &draft.ladder, length) {
+        let Some(audience) = self.farthest(target, &draft.head, &draft.ladder, length) else {
             return stream::empty().boxed();
-        }
+        };
         let digest = draft.ladder.digest(Algorithm::Sha256).cloned();
-        self.ask_around(&Wanted { target: target.clone(), validator, length, digest })
+        self.ask_around(&Wanted { target: target.clone(), validator, length, digest, audience })
     }
 
     fn ask_around(&self, wanted: &Wanted) -> BoxStream<'static, Found> {
         stream::select_all(self.inner.finders.iter().map(|finder| finder.find(wanted.clone()))).boxed()
     }
 
-    /// Whether a question for it may leave this box: what must not be shared is not looked up either.
-    fn may_be_looked_up(&self, target: &Target, head: &Head, ladder: &Ladder, length: u64) -> bool {
+    /// How far a question for it may go: what must not be shared is not looked up either.
+    fn farthest(&self, target: &Target, head: &Head, ladder: &Ladder, length: u64) -> Option<Audience> {
         let subject = sharing::Subject {
             target,
             // A wish with credentials is answered alone and never comes here.
@@ -47,9 +47,11 @@ impl Fetcher {
             ladder,
             publisher: sharing::Publisher::Silent,
         };
-        head.status == http::StatusCode::OK
-            && length >= self.inner.config.neighbour_bytes_min
-            && sharing::may_share(&subject, sharing::Audience::Mine).is_ok()
+        let is_worth_it =
+            head.status == http::StatusCode::OK && length >= self.inner.config.neighbour_bytes_min;
+        [Audience::Neighbour, Audience::Mine]
+            .into_iter()
+            .find(|audience| is_worth_it && sharing::may_share(&subject, *audience).is_ok())
     }
 
     /// Where programs of the household may have a stored object besides here, as far as other boxes said so.
@@ -90,9 +92,11 @@ impl Fetcher {
     fn wanted_again(&self, stored: &Representation) -> Option<Wanted> {
         let info = self.object(&stored.object).ok()??;
         let target = &stored.key.target;
-        let may = self.may_be_looked_up(target, &stored.head, &info.ladder, stored.length);
-        let validator = StrongValidator::of(&stored.head.headers).filter(|_| may)?;
+        self.farthest(target, &stored.head, &info.ladder, stored.length)?;
+        let validator = StrongValidator::of(&stored.head.headers)?;
         let digest = info.ladder.digest(Algorithm::Sha256).cloned();
-        Some(Wanted { target: target.clone(), validator, length: stored.length, digest })
+        // Only boxes of the same owner tell where their clients connect.
+        let audience = Audience::Mine;
+        Some(Wanted { target: target.clone(), validator, length: stored.length, digest, audience })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kith_model::range::{ByteRange, GroupSet, GroupSpan};
+use kith_model::verify::Provenance;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
@@ -44,12 +45,12 @@ struct Seats {
     /// What an earlier fetch had left.
     on_shelf: GroupSet,
     from_neighbours: GroupSet,
+    /// What neighbours delivered and nobody may see before the whole was checked.
+    in_quarantine: GroupSet,
     from_mirrors: GroupSet,
     bytes: BySource,
     /// Who reads a part only, by seat.
     parts: BTreeSet<u64>,
-    /// What was readable and turned out wrong.
-    wrong: GroupSet,
     /// The length of a body that came without one, once it is all here.
     length: Option<u64>,
     /// The end is handed out only when the whole was checked.
@@ -110,26 +111,30 @@ impl Audience {
 
     /// Notes that groups of somebody else than the origin are about to become readable: before they are, since a reader
     /// that follows closely has to be counted and, should they be taken back, told. `held` came from another source.
-    pub(crate) fn expect_from(&self, kind: SourceKind, span: GroupSpan, held: &GroupSet) {
+    pub(crate) fn expect_from(
+        &self,
+        kind: SourceKind,
+        provenance: Provenance,
+        span: GroupSpan,
+        held: &GroupSet,
+    ) {
         let mut seats = self.lock();
-        let from = match kind {
-            SourceKind::Origin => return,
-            SourceKind::Neighbour => &mut seats.from_neighbours,
-            SourceKind::Mirror => &mut seats.from_mirrors,
+        let from = match (kind, provenance) {
+            (SourceKind::Origin, _) => return,
+            (SourceKind::Neighbour, Provenance::Nobody) => &mut seats.in_quarantine,
+            (SourceKind::Neighbour, _) => &mut seats.from_neighbours,
+            (SourceKind::Mirror, _) => &mut seats.from_mirrors,
         };
         for missing in held.missing_in(span) {
             from.insert(missing);
         }
     }
 
-    /// Of what mirrors delivered only this is left; the rest was never shown.
-    pub(crate) fn mirrored_left(&self, left: &GroupSet) {
+    /// Of what waited for the check of the whole only this is left; the rest was never shown.
+    pub(crate) fn dropped(&self, left: &GroupSet) {
         let mut seats = self.lock();
-        let mut kept = GroupSet::new();
-        for span in seats.from_mirrors.spans() {
-            left.within(*span).spans().iter().for_each(|part| kept.insert(*part));
-        }
-        seats.from_mirrors = kept;
+        seats.from_mirrors = of_both(&seats.from_mirrors, left);
+        seats.in_quarantine = of_both(&seats.in_quarantine, left);
     }
 
     /// Whether mirrors delivered any of what is here.
@@ -154,7 +159,10 @@ impl Audience {
 
     /// All groups that neighbours delivered and that were not thrown away.
     pub(crate) fn neighbour_groups(&self) -> GroupSet {
-        self.lock().from_neighbours.clone()
+        let seats = self.lock();
+        let mut groups = seats.from_neighbours.clone();
+        seats.in_quarantine.spans().iter().for_each(|span| groups.insert(*span));
+        groups
     }
 
     /// A body that came without a length is all here.
@@ -183,26 +191,17 @@ impl Audience {
         self.lock().check_the_tail
     }
 
-    /// Whether nothing in `span` turned out wrong after readers could see it.
-    pub(crate) fn was_right(&self, span: GroupSpan) -> bool {
-        self.lock().wrong.within(span).is_empty()
-    }
-
     /// From now on the end of the object is handed out only after its check.
     pub(crate) fn check_the_tail(&self) {
         self.lock().check_the_tail = true;
     }
 
-    /// What others than the origin delivered was thrown away; whoever was shown any of it must not get a complete
-    /// response. Neighbours' was shown when `shown`; of mirrors' only what had matched its piece hashes is left.
-    pub(crate) fn retracted(&self, shown: bool) {
+    /// What others than the origin delivered was thrown away. Whoever has read any of it knows by its body.
+    pub(crate) fn retracted(&self) {
         let mut seats = self.lock();
-        let near = std::mem::take(&mut seats.from_neighbours);
-        let mirrored = std::mem::take(&mut seats.from_mirrors);
-        let near = if shown { near } else { GroupSet::new() };
-        for span in near.spans().iter().chain(mirrored.spans()) {
-            seats.wrong.insert(*span);
-        }
+        seats.from_neighbours = GroupSet::new();
+        seats.in_quarantine = GroupSet::new();
+        seats.from_mirrors = GroupSet::new();
         drop(seats);
         self.retraction.notify_waiters();
     }
@@ -236,7 +235,8 @@ impl Audience {
             let span = GroupSpan::covering(range);
             set.within(span).spans().iter().map(|part| overlap(*part, range)).sum()
         };
-        let (near, shelf) = (bytes_in(&seats.from_neighbours), bytes_in(&seats.on_shelf));
+        let near = bytes_in(&seats.from_neighbours) + bytes_in(&seats.in_quarantine);
+        let shelf = bytes_in(&seats.on_shelf);
         let mirrored = bytes_in(&seats.from_mirrors);
         counters.served(SourceKind::Neighbour).add(near);
         counters.served(SourceKind::Mirror).add(mirrored);
@@ -260,6 +260,14 @@ impl Drop for Seat {
         drop(seats);
         self.audience.moved.notify_one();
     }
+}
+
+fn of_both(one: &GroupSet, other: &GroupSet) -> GroupSet {
+    let mut both = GroupSet::new();
+    for span in one.spans() {
+        other.within(*span).spans().iter().for_each(|part| both.insert(*part));
+    }
+    both
 }
 
 fn overlap(span: GroupSpan, range: ByteRange) -> u64 {

@@ -9,9 +9,10 @@
 //! that the origin told are met. When not, what came from neighbours is thrown away and the origin goes on.
 //! Where the origin told a strong digest, bytes of neighbours are held back from readers until that check, as long
 //! as it is at most [`HOLD_BACK_MAX`] away: a lie then costs the client nothing but those seconds. Past that, and
-//! where there is nothing to check against, a signed claim of a paired box is good enough to stream. What mirrors sent
-//! is told apart from that in [`leads`].
+//! where there is nothing to check against, signed claims are good enough to stream when boxes say so that may be
+//! believed ([`claims`]). What mirrors sent is told apart from that in [`leads`].
 
+mod claims;
 mod leads;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use kith_model::freshness::Reach;
+use kith_model::key::Target;
 use kith_model::ladder::Strength;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
@@ -41,7 +43,7 @@ use crate::holders::Holders;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
-use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind};
+use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind, Truth};
 
 /// How long a job goes on after its last reader left: a player that seeks or a client that retries comes back
 /// within seconds.
@@ -96,8 +98,7 @@ pub(crate) struct Job {
     length: Option<u64>,
     // who delivers
     sources: BTreeMap<SourceId, Arc<dyn Source>>,
-    claimants: Vec<SourceId>,
-    claimed: Option<ObjectId>,
+    claims: claims::Claims,
     lanes: BTreeMap<LaneId, LaneHandle>,
     tasks: JoinSet<()>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
@@ -114,6 +115,7 @@ pub(crate) struct Job {
     counters: Arc<Counters>,
     holders: Arc<Holders>,
     began: Instant,
+    target: Target,
     host: String,
 }
 
@@ -121,6 +123,12 @@ pub(crate) struct Job {
 struct HoldBack {
     held: Arc<AtomicBool>,
     since: Option<Instant>,
+}
+
+impl HoldBack {
+    fn is_shown(&self) -> bool {
+        !self.held.load(Relaxed)
+    }
 }
 
 impl Job {
@@ -148,8 +156,7 @@ impl Job {
             writer: Arc::new(writer),
             length: draft.length,
             sources: BTreeMap::new(),
-            claimants: Vec::new(),
-            claimed: None,
+            claims: claims::Claims::default(),
             lanes: BTreeMap::new(),
             tasks: JoinSet::new(),
             reports: mpsc::channel(REPORTS_MAX),
@@ -164,6 +171,7 @@ impl Job {
             counters,
             holders,
             began: Instant::now(),
+            target: draft.key.target,
             host,
         };
         // Whoever asked first may leave before the job looks; what was wanted is known all the same.
@@ -215,9 +223,9 @@ impl Job {
                         break stop;
                     }
                 }
-                Some(found) = self.found.next() => self.welcome(&found),
+                Some(found) = self.found.next() => self.welcome(found).await,
                 Some(lead) = self.leads.next() => self.follow(lead).await,
-                () = self.audience.changed() => {}
+                () = self.audience.changed() => self.weigh(),
                 Some(_) = self.tasks.join_next() => {}
                 () = tokio::time::sleep_until(wake) => {
                     if self.give_up() {
@@ -330,7 +338,8 @@ impl Job {
                 if proven {
                     self.counters.groups_proven.add(span.len());
                 }
-                self.mirrors.delivered |= kind == SourceKind::Mirror;
+                self.mirrors.delivered |=
+                    kind == SourceKind::Mirror || (kind == SourceKind::Neighbour && !proven);
                 self.judge_hold_back(kind).await;
                 None
             }
@@ -340,6 +349,8 @@ impl Job {
                     self.length_told();
                 }
                 self.plan.lane_ended(lane, ending, self.now());
+                // It may have ended because its box was unpaired.
+                self.weigh();
                 self.admit_mirrors();
                 None
             }
@@ -375,32 +386,16 @@ impl Job {
         self.plan.length_known(groups_of(length));
     }
 
-    fn welcome(&mut self, found: &Found) {
-        // Two boxes that claim different objects cannot both be right; the first one is tried.
-        if *self.claimed.get_or_insert(found.object) != found.object {
-            debug!(source = found.source.label(), "a second claim for another object is left alone");
-            return;
-        }
-        let abilities = found.source.abilities();
-        let facts =
-            Facts { place: Place::Near, ranges: abilities.ranges, lanes_max: abilities.lanes_max.max(1) };
-        let id = self.plan.source_added(facts);
-        debug!(source = found.source.label(), object = %found.object, "a neighbour holds it");
-        self.sources.insert(id, Arc::clone(&found.source));
-        self.claimants.push(id);
-        self.audience.check_the_tail();
-    }
-
     /// Holds a neighbour's bytes back only while the check of the whole is near.
     async fn judge_hold_back(&mut self, kind: SourceKind) {
-        if kind != SourceKind::Neighbour || !self.hold_back.held.load(Relaxed) {
+        if kind != SourceKind::Neighbour || self.hold_back.is_shown() {
             return;
         }
         let since = *self.hold_back.since.get_or_insert_with(Instant::now);
         if since.elapsed() < HOLD_BACK_MIN {
             return;
         }
-        let rate: f64 = self.claimants.iter().filter_map(|id| self.plan.proven_rate(*id)).sum();
+        let rate: f64 = self.claims.streaming().filter_map(|id| self.plan.proven_rate(id)).sum();
         let missing =
             self.length.map_or(0, |length| groups_of(length).saturating_sub(self.plan.held().len()));
         let patience = HOLD_BACK_MAX.saturating_sub(since.elapsed());
@@ -429,9 +424,15 @@ impl Job {
     async fn conclude(&mut self) -> Option<Stop> {
         self.close_lanes().await;
         let length = self.length?;
+        self.weigh();
+        if !self.is_vouched() {
+            warn!(host = %self.host, "the boxes that claimed it are not paired any more; what came is thrown away");
+            self.retract().await;
+            return None;
+        }
         let near = self.audience.neighbour_groups();
         let checked = self.writer.told().told() == Strength::Strong;
-        let expected = if near.is_empty() { None } else { self.claimed };
+        let expected = if near.is_empty() { None } else { self.claims.used() };
         let first_hand = near.is_empty() || checked;
         let standing = match self.reach {
             Reach::Household => Standing::Household,
@@ -448,22 +449,17 @@ impl Job {
         match self.writer.finish(finish).await {
             Ok(finished) => {
                 let BySource { origin, neighbour, mirror } = self.audience.bytes_by_source();
-                self.note_holders(finished.info.id);
                 info!(host = %self.host, object = %finished.info.id, length, origin, neighbour, mirror, "stored");
+                if first_hand {
+                    self.judge(finished.info.id);
+                }
+                self.note_holders(finished.info.id);
                 Some(Stop::Stored(finished.info.id))
             }
             Err(error) => {
                 warn!(host = %self.host, %error, "not stored");
                 Some(Stop::Failed(error.to_string()))
             }
-        }
-    }
-
-    /// Remembers who claimed to hold what this object turned out to be.
-    fn note_holders(&self, object: ObjectId) {
-        if self.claimed == Some(object) {
-            let doors = self.claimants.iter().filter_map(|id| self.sources.get(id)?.door());
-            self.holders.note(object, doors.collect());
         }
     }
 
@@ -483,19 +479,11 @@ impl Job {
             return Some(Stop::Failed(error.to_string()));
         }
         warn!(host = %self.host, %error, "a claim was false; what came under it is thrown away");
-        self.counters.false_claims.add(1);
-        for id in std::mem::take(&mut self.claimants) {
-            if let Some(source) = self.sources.remove(&id) {
-                source.blame(Fault::FalseClaim);
-            }
-            self.plan.source_removed(id);
-        }
-        self.claimed = None;
-        self.found = futures_util::stream::empty().boxed();
-        self.give_mirrors_up();
-        let held = self.writer.retract().await;
-        self.audience.retracted(!self.hold_back.held.load(Relaxed));
-        self.plan.lost(held);
+        let truth = match error {
+            FinishError::DigestMismatch { algorithm } => Truth::Digest(*algorithm),
+            _ => Truth::Parts,
+        };
+        self.refute_claims(truth).await;
         None
     }
 

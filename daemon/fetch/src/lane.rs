@@ -102,7 +102,7 @@ impl LaneWorker {
             let held = proven && self.held_back.load(Relaxed);
             let visibility = if held { Visibility::Held } else { Visibility::Now };
             if self.kind != SourceKind::Origin {
-                self.audience.expect_from(self.kind, span, &self.writer.held());
+                self.audience.expect_from(self.kind, run.provenance(), span, &self.writer.held());
             }
             // While one run is written the next one arrives.
             let writing = self.writer.write(run, visibility);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_model::range::{ByteRange, ChunkGroup, GROUP_BYTES, GroupSpan};
+use kith_model::range::{ByteRange, ChunkGroup, GROUP_BYTES};
 use kith_store::Body;
 pub use kith_store::FileExtent;
 
@@ -33,7 +33,6 @@ pub enum ReadError {
 #[derive(Debug)]
 pub struct Reader {
     body: Body,
-    began: u64,
     at: u64,
     /// One past the last byte; open while the length is not known.
     end: Option<u64>,
@@ -53,15 +52,7 @@ pub(crate) enum Extent {
 
 impl Reader {
     pub(crate) fn stored(body: Body, range: ByteRange, counters: Arc<Counters>) -> Self {
-        Self {
-            body,
-            began: range.start(),
-            at: range.start(),
-            end: Some(range.end()),
-            counters,
-            seat: None,
-            extent: Extent::Part,
-        }
+        Self { body, at: range.start(), end: Some(range.end()), counters, seat: None, extent: Extent::Part }
     }
 
     pub(crate) fn arriving(
@@ -73,7 +64,7 @@ impl Reader {
         extent: Extent,
     ) -> Self {
         let seat = audience.sit(Demand { cursor: start / GROUP_BYTES, end: end_group(end) }, extent);
-        Self { body, began: start, at: start, end, counters, seat: Some(seat), extent }
+        Self { body, at: start, end, counters, seat: Some(seat), extent }
     }
 
     /// Bytes still to come; nothing while the length is not known.
@@ -195,9 +186,7 @@ impl Reader {
 
     /// Whoever was shown bytes that turned out wrong must not see a proper end.
     fn not_misled(&self) -> Result<(), ReadError> {
-        let Some(seat) = &self.seat else { return Ok(()) };
-        let read = GroupSpan::clamped(self.began / GROUP_BYTES, self.at.div_ceil(GROUP_BYTES));
-        if seat.audience.was_right(read) { Ok(()) } else { Err(ReadError::Incomplete) }
+        if self.body.is_misled() { Err(ReadError::Incomplete) } else { Ok(()) }
     }
 
     fn tell(&self, group: u64) {

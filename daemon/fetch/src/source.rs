@@ -6,10 +6,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use kith_model::key::Target;
-use kith_model::ladder::{Digest, Ladder};
+use kith_model::ladder::{Algorithm, Digest, Ladder};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
 use kith_model::representation::StrongValidator;
+use kith_model::sharing::Audience;
+use kith_model::trust::Role;
 use kith_model::verify::Run;
 
 /// Where bytes come from, as metrics and people see it.
@@ -68,6 +70,11 @@ pub trait Source: Send + Sync + 'static {
     /// Tells the source what the job found out about it.
     fn blame(&self, fault: Fault);
 
+    /// Whether its word still counts: not that of a box that was unpaired or put away since it spoke.
+    fn vouches(&self) -> bool {
+        true
+    }
+
     /// What its answer pointed to besides itself; only the origin's does. Nothing is asked before the stream is.
     ///
     /// # Cancel safety
@@ -116,9 +123,20 @@ pub enum SourceError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It claimed that an object is what a URL or digest stands for, and it is not.
-    FalseClaim,
+    FalseClaim(Truth),
     /// It stalled or trickled while somebody waited.
     TooSlow,
+}
+
+/// What showed that a claim is false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// What the origin sent is this object.
+    Object(ObjectId),
+    /// The claimed object does not have the digest that the origin told.
+    Digest(Algorithm),
+    /// What the origin sent is no part of the claimed object.
+    Parts,
 }
 
 /// What an answer points to besides itself.
@@ -156,14 +174,27 @@ pub struct Wanted {
     pub length: u64,
     /// A strong digest the origin just gave, when it did.
     pub digest: Option<Digest>,
+    /// The farthest who may be asked: who must not be given it is not asked for it either.
+    pub audience: Audience,
 }
 
 /// Somebody who claims to hold what is wanted, by a claim that was checked as far as it can be.
 pub struct Found {
     /// The object it says this is.
     pub object: ObjectId,
+    /// Which box says so. One box counts once, whatever it says.
+    pub claimant: Claimant,
     /// Delivers groups of that object, each proven against it.
     pub source: std::sync::Arc<dyn Source>,
+}
+
+/// A box that claims something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// Which, by the hash of its key.
+    pub node: [u8; 32],
+    /// What it is to us.
+    pub role: Role,
 }
 
 /// Looks for sources besides the origin.

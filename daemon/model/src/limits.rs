@@ -408,6 +408,9 @@ pub const SMALL_NEIGHBOURHOOD_MAX: usize = 4;
 /// Transfers to neighbours at once, all together; the next one hears "busy". Each holds two slices.
 pub const UPLOADS_MAX: usize = 16;
 
+/// Strikes of one box that are kept with their reasons, to be shown: two bans and what led to a third.
+pub const STRIKES_KEPT_MAX: usize = 8;
+
 /// Boxes that may be paired.
 pub const PAIRED_MAX: usize = 64;
 

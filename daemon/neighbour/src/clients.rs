@@ -5,9 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use kith_model::trust::Role;
+
 use crate::config::Discovery;
 use crate::links::{Links, Loopback};
-use crate::peers::Role;
 use crate::room::Room;
 use crate::session::Session;
 

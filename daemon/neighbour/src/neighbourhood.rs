@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use kith_fetch::source::{Finder, Found, Wanted};
 use kith_model::limits::PAIRING_TIMEOUT;
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
 use kith_store::Store;
 use quinn::VarInt;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -19,9 +20,9 @@ use tokio::sync::{oneshot, watch};
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::endpoint::{self, SetupError};
-use crate::identity::{Identity, NodeId};
+use crate::identity::{Identity, NodeId, NodeKey};
 use crate::pairing::desk::{Code, LockedOut, WindowNumber};
-use crate::peers::{Peer, Role, RoleError, Standing};
+use crate::peers::{Evidence, Peer, Standing, Strike};
 use crate::registry::{Registry, RegistryError};
 use crate::room::{Parts, Room};
 use crate::roster::{Known, Seen};
@@ -97,6 +98,12 @@ pub struct View {
     pub state: State,
     /// When it was paired.
     pub paired_at: Option<UnixMillis>,
+    /// Its public key; nothing when it is not paired.
+    pub key: Option<NodeKey>,
+    /// Its latest strikes, the newest last.
+    pub struck: Vec<Strike>,
+    /// The signed lie that it is quarantined for.
+    pub evidence: Option<Evidence>,
 }
 
 /// How a pairing window ended.
@@ -130,9 +137,6 @@ pub enum JoinError {
     /// Not eight digits.
     #[error("a pairing code has eight digits")]
     BadCode,
-    /// See [`RoleError`].
-    #[error(transparent)]
-    BadRole(#[from] RoleError),
     /// No such box.
     #[error(transparent)]
     Find(#[from] FindError),
@@ -148,7 +152,7 @@ pub enum JoinError {
     /// The other box has seen too many wrong codes.
     #[error("too many wrong codes were tried on the other box; it is locked for an hour")]
     LockedOut,
-    /// The other box does not take this role.
+    /// The other box knows no such role, or speaks another version.
     #[error("the other box does not pair in this role or version")]
     Role,
     /// Our own fault.
@@ -266,6 +270,9 @@ impl Neighbourhood {
             strikes: peer.strikes(now),
             state: state(peer, now),
             paired_at: Some(peer.paired_at()),
+            key: Some(peer.key()),
+            struck: peer.struck().to_vec(),
+            evidence: peer.evidence().cloned(),
         }
     }
 
@@ -276,12 +283,22 @@ impl Neighbourhood {
 
     /// What all neighbours together did since the start.
     pub fn totals(&self) -> Totals {
-        let sessions_mine = self.room.sessions.all().len() as u64;
-        Totals { sessions_mine, ..self.room.tallies.totals() }
+        let sessions = self.room.sessions.all();
+        let peers = self.room.registry.read();
+        let of = |role| {
+            let is_of = |id| peers.find(id).is_some_and(|peer| peer.role() == role);
+            sessions.iter().filter(|session| is_of(&session.id)).count() as u64
+        };
+        Totals {
+            sessions_mine: of(Role::Mine),
+            sessions_neighbour: of(Role::Neighbour),
+            ..self.room.tallies.totals()
+        }
     }
 
-    /// Shows a code for two minutes; a window that was open closes.
-    pub fn open_pairing(&self) -> Result<PairingWindow, LockedOut> {
+    /// Shows a code for two minutes; a window that was open closes. Whoever joins becomes what both owners let it be: the
+    /// farther of the two roles.
+    pub fn open_pairing(&self, role: Role) -> Result<PairingWindow, LockedOut> {
         let now = clock::now();
         // The system's random numbers fail at boot or never; a lock-out says "later" as well.
         let code = Code::draw(&SystemRandom::new()).ok_or(LockedOut { until: now })?;
@@ -289,7 +306,7 @@ impl Neighbourhood {
         let (told, outcome) = oneshot::channel();
         let (number, expires_at) = {
             let mut pairing = self.room.pairing();
-            let (number, expires_at) = pairing.desk.open(code, now)?;
+            let (number, expires_at) = pairing.desk.open(code, role, now)?;
             if let Some((_, before)) = pairing.waiting.replace((number, told)) {
                 let _ = before.send(PairingOutcome::Closed);
             }
@@ -305,19 +322,23 @@ impl Neighbourhood {
     ///
     /// # Cancel safety
     /// Dropping the future uses up the code and may leave the other box paired alone.
-    pub async fn join(&self, who: &str, code: &str, role: &str) -> Result<View, JoinError> {
-        Role::parse(role)?;
+    pub async fn join(&self, who: &str, code: &str, role: Role) -> Result<View, JoinError> {
         let code = Code::parse(code).ok_or(JoinError::BadCode)?;
-        let id = self.join_at_any(&self.addresses_of(who)?, &code).await?;
+        let id = self.join_at_any(&self.addresses_of(who)?, &code, role).await?;
         let joined = self.list().into_iter().find(|view| view.id == id);
         joined.ok_or_else(|| JoinError::Failed("the box was unpaired at once".into()))
     }
 
     /// A box may be announced at addresses that nobody reaches from here: only silence leads to the next one.
-    async fn join_at_any(&self, addresses: &[SocketAddr], code: &Code) -> Result<NodeId, JoinError> {
+    async fn join_at_any(
+        &self,
+        addresses: &[SocketAddr],
+        code: &Code,
+        role: Role,
+    ) -> Result<NodeId, JoinError> {
         let mut outcome = Err(FindError::NotFound.into());
         for address in addresses {
-            outcome = pair::join(&self.room, *address, code).await;
+            outcome = pair::join(&self.room, *address, code, role).await;
             if !matches!(outcome, Err(JoinError::Unreachable(_))) {
                 break;
             }
@@ -427,6 +448,9 @@ fn stranger(id: NodeId, seen: &Seen) -> View {
         strikes: 0,
         state: State::Good,
         paired_at: None,
+        key: None,
+        struck: Vec::new(),
+        evidence: None,
     }
 }
 

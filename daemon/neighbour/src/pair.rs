@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_model::limits::{NEIGHBOUR_CONNECT_TIMEOUT, PAIRING_TIMEOUT};
+use kith_model::trust::Role;
 use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
 use tokio::time::{sleep, timeout};
 
@@ -13,7 +14,7 @@ use crate::identity::{NodeId, NodeKey};
 use crate::neighbourhood::{JoinError, PairingOutcome};
 use crate::pairing::desk::{Code, Guess, NoGuess};
 use crate::pairing::exchange::{Channel, EXPORTER_LABEL, Joining, Mismatch, OpenerProving, Secret};
-use crate::peers::{Peer, Role};
+use crate::peers::Peer;
 use crate::room::Room;
 use crate::roster::Known;
 use crate::session::{canonical, close};
@@ -60,17 +61,19 @@ async fn prove(send: &mut SendStream, proof: [u8; 32]) -> Result<(), Failure> {
     Ok(frames::send(send, &Message::PairConfirm(PairConfirm { proof })).await?)
 }
 
-/// Keeps a new neighbour, durably.
-async fn keep(
-    room: &Arc<Room>,
+/// Who is on the other side, as far as it was agreed.
+struct Met<'a> {
     key: NodeKey,
-    name: &str,
-    secret: &Secret,
+    name: &'a str,
+    role: Role,
     address: SocketAddr,
-) -> Result<(), Failure> {
-    let id = key.id();
-    let mut peer = Peer::new(key, name::cleaned(name), Role::Mine, secret.0, clock::now());
-    peer.address = Some(canonical(address).to_string());
+}
+
+/// Keeps a new neighbour, durably.
+async fn keep(room: &Arc<Room>, met: Met<'_>, secret: &Secret) -> Result<(), Failure> {
+    let id = met.key.id();
+    let mut peer = Peer::new(met.key, name::cleaned(met.name), met.role, secret.0, clock::now());
+    peer.address = Some(canonical(met.address).to_string());
     // A session under the secret from before would speak in names that the other no longer knows.
     room.sessions.end(&id, Bye::Unpaired);
     room.registry.change(|peers| peers.add(peer)).map_err(|full| Failure::Store(full.to_string()))?;
@@ -99,46 +102,59 @@ async fn welcome(room: &Arc<Room>, connection: &Connection, joiner: NodeKey) -> 
     let (mut send, receive) = connection.accept_bi().await?;
     let mut reader = FrameReader::new(receive);
     let Some(Message::PairStart(start)) = reader.frame().await? else { return Err(Failure::OutOfPlace) };
-    let reason = if start.role != Role::Mine.code() || start.version != wire::VERSION {
-        Reason::Role
-    } else {
+    let theirs = wire::role_of(start.role).filter(|_| start.version == wire::VERSION);
+    let reason = if let Some(theirs) = theirs {
         // In a block of its own, as the lock must not be held over an await.
         let guess = room.pairing().desk.guess(clock::now());
         match guess {
             Ok(guess) => {
-                return try_code(room, connection, joiner, &start, guess, &mut send, &mut reader).await;
+                let role = theirs.max(guess.role);
+                let guest = Guest { key: joiner, start: &start, role };
+                return try_code(room, connection, guest, guess, (&mut send, &mut reader)).await;
             }
             Err(NoGuess::NotOpen) => Reason::NotOpen,
             Err(NoGuess::LockedOut) => Reason::LockedOut,
         }
+    } else {
+        Reason::Role
     };
     frames::send(&mut send, &reason.message()).await?;
     let _ = send.finish();
     Err(Failure::Refused(reason))
 }
 
+/// Who came, and what both will take each other for: neither is trusted more than both owners said.
+#[derive(Clone, Copy)]
+struct Guest<'a> {
+    key: NodeKey,
+    start: &'a PairStart,
+    role: Role,
+}
+
 /// Takes the guess to its end. Whatever goes wrong counts as a wrong code: it cannot be told from one.
 async fn try_code(
     room: &Arc<Room>,
     connection: &Connection,
-    joiner: NodeKey,
-    start: &PairStart,
+    guest: Guest<'_>,
     guess: Guess,
-    send: &mut SendStream,
-    reader: &mut FrameReader,
+    (send, reader): (&mut SendStream, &mut FrameReader),
 ) -> Result<(), Failure> {
     let mut unfinished = Unfinished { room, guess: &guess, is_over: false };
     sleep(guess.answer_at.since(clock::now())).await;
-    let exchanged = compare(room, connection, joiner, start, &guess.code, send, reader).await;
+    let exchanged = compare(room, connection, guest, &guess.code, (send, reader)).await;
     let outcome = match &exchanged {
-        Ok(secret) => match keep(room, joiner, &start.name, secret, connection.remote_address()).await {
-            Ok(()) => {
-                let _ = send.finish();
-                tracing::info!(neighbour = %joiner.id().short(), "paired");
-                PairingOutcome::Paired(joiner.id())
+        Ok(secret) => {
+            let address = connection.remote_address();
+            let met = Met { key: guest.key, name: &guest.start.name, role: guest.role, address };
+            match keep(room, met, secret).await {
+                Ok(()) => {
+                    let _ = send.finish();
+                    tracing::info!(neighbour = %guest.key.id().short(), role = guest.role.as_str(), "paired");
+                    PairingOutcome::Paired(guest.key.id())
+                }
+                Err(error) => PairingOutcome::Failed(error.to_string()),
             }
-            Err(error) => PairingOutcome::Failed(error.to_string()),
-        },
+        }
         Err(Failure::Mismatch(_)) => {
             let _ = frames::send(send, &Reason::WrongCode.message()).await;
             let _ = send.finish();
@@ -177,15 +193,14 @@ impl Drop for Unfinished<'_> {
 async fn compare(
     room: &Room,
     connection: &Connection,
-    joiner: NodeKey,
-    start: &PairStart,
+    guest: Guest<'_>,
     code: &Code,
-    send: &mut SendStream,
-    reader: &mut FrameReader,
+    (send, reader): (&mut SendStream, &mut FrameReader),
 ) -> Result<Secret, Failure> {
-    let channel = channel(connection, joiner, room.identity.key())?;
-    let (proving, answer) = OpenerProving::answer(code, &channel, &start.pake)?;
-    let answer = PairAnswer { name: room.config.name.clone(), pake: answer };
+    let channel = channel(connection, guest.key, room.identity.key())?;
+    let (proving, answer) = OpenerProving::answer(code, &channel, &guest.start.pake)?;
+    let role = Some(wire::role_code(guest.role));
+    let answer = PairAnswer { name: room.config.name.clone(), pake: answer, role };
     frames::send(send, &Message::PairAnswer(answer)).await?;
     let (proven, ours) = proving.proven(&proof(reader).await?)?;
     prove(send, ours).await?;
@@ -193,7 +208,12 @@ async fn compare(
 }
 
 /// The side where the code was typed in.
-pub(crate) async fn join(room: &Arc<Room>, address: SocketAddr, code: &Code) -> Result<NodeId, JoinError> {
+pub(crate) async fn join(
+    room: &Arc<Room>,
+    address: SocketAddr,
+    code: &Code,
+    role: Role,
+) -> Result<NodeId, JoinError> {
     let config =
         endpoint::client_config(&room.identity, Expected::Anyone, tls::ALPN_PAIR, &room.config.limits)
             .map_err(|error| JoinError::Failed(error.to_string()))?;
@@ -206,7 +226,7 @@ pub(crate) async fn join(room: &Arc<Room>, address: SocketAddr, code: &Code) -> 
         Ok(Err(error)) if is_no_protocol(&error) => return Err(JoinError::NotOpen),
         Ok(Err(_)) | Err(_) => return Err(JoinError::Unreachable(address)),
     };
-    let joined = timeout(PAIRING_TIMEOUT, introduce(room, &connection, code)).await;
+    let joined = timeout(PAIRING_TIMEOUT, introduce(room, &connection, code, role)).await;
     close(&connection, Bye::Done);
     match joined {
         Ok(Ok(id)) => {
@@ -241,14 +261,23 @@ fn join_error(error: Failure, address: SocketAddr) -> JoinError {
     }
 }
 
-async fn introduce(room: &Arc<Room>, connection: &Connection, code: &Code) -> Result<NodeId, Failure> {
+async fn introduce(
+    room: &Arc<Room>,
+    connection: &Connection,
+    code: &Code,
+    role: Role,
+) -> Result<NodeId, Failure> {
     let opener = tls::peer_key(connection).ok_or(Failure::Exporter)?;
     let channel = channel(connection, room.identity.key(), opener)?;
     let (joining, pake) = Joining::start(code, channel);
     let (mut send, receive) = connection.open_bi().await?;
     let mut reader = FrameReader::new(receive);
-    let start =
-        PairStart { version: wire::VERSION, name: room.config.name.clone(), role: Role::Mine.code(), pake };
+    let start = PairStart {
+        version: wire::VERSION,
+        name: room.config.name.clone(),
+        role: wire::role_code(role),
+        pake,
+    };
     frames::send(&mut send, &Message::PairStart(start)).await?;
     let answer = match reader.frame().await? {
         Some(Message::PairAnswer(answer)) => answer,
@@ -258,7 +287,10 @@ async fn introduce(room: &Arc<Room>, connection: &Connection, code: &Code) -> Re
     let (proving, ours) = joining.answered(&answer.pake)?;
     prove(&mut send, ours).await?;
     let (secret, stored) = proving.proven(&proof(&mut reader).await?)?;
-    keep(room, opener, &answer.name, &secret, connection.remote_address()).await?;
+    // The other's owner may let us be less than ours would, never more.
+    let theirs = answer.role.map_or(Some(Role::Mine), wire::role_of).ok_or(Failure::OutOfPlace)?;
+    let address = connection.remote_address();
+    keep(room, Met { key: opener, name: &answer.name, role: role.max(theirs), address }, &secret).await?;
     prove(&mut send, stored).await?;
     let _ = send.finish();
     // The other ends its side of the stream when it has stored us too. When it does not, we know it and it does not

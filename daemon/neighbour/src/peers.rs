@@ -4,65 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use kith_model::limits::{self, STRIKE_WINDOW, STRIKES_MAX};
+use kith_model::limits::{self, STRIKE_WINDOW, STRIKES_KEPT_MAX, STRIKES_MAX};
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
 use minicbor::{Decode, Encode};
 
 use crate::identity::{NodeId, NodeKey};
+use crate::wire;
 
 /// Name of the file in the data folder.
 pub const FILE_NAME: &str = "neighbours.cbor";
 
 const FORMAT_VERSION: u32 = 1;
-
-/// What a paired box is to us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A box of the same household.
-    Mine,
-    /// A box of another household.
-    Neighbour,
-}
-
-/// Text that names no role, or one that cannot be kept to yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoleError {
-    /// Neither `mine` nor `neighbour`.
-    #[error("a role is \"mine\" or \"neighbour\"")]
-    Unknown,
-    /// Known, and not served.
-    #[error(
-        "pairing with a box of another household (role \"neighbour\") is not in this build; use \"mine\" for your own boxes"
-    )]
-    NotInThisBuild,
-}
-
-impl Role {
-    /// From the command line or a page.
-    pub fn parse(text: &str) -> Result<Self, RoleError> {
-        match text {
-            "mine" => Ok(Role::Mine),
-            "neighbour" => Err(RoleError::NotInThisBuild),
-            _ => Err(RoleError::Unknown),
-        }
-    }
-
-    /// As people write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Mine => "mine",
-            Role::Neighbour => "neighbour",
-        }
-    }
-
-    /// As it stands in frames and files.
-    pub fn code(self) -> u32 {
-        match self {
-            Role::Mine => 1,
-            Role::Neighbour => 2,
-        }
-    }
-}
 
 /// A paired box.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -88,6 +41,22 @@ pub struct Peer {
     banned_until_ms: Option<u64>,
     #[n(8)]
     evidence: Option<Evidence>,
+    /// The latest strikes, also those that no longer count.
+    #[n(9)]
+    #[cbor(default)]
+    struck: Vec<Strike>,
+}
+
+/// What a strike was for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Strike {
+    /// When.
+    #[n(0)]
+    pub at_ms: u64,
+    /// For people.
+    #[n(1)]
+    pub reason: String,
 }
 
 /// A signed lie.
@@ -97,7 +66,7 @@ pub struct Evidence {
     /// When it was found out.
     #[n(0)]
     pub found_at_ms: u64,
-    /// For people.
+    /// What it said, for people.
     #[n(1)]
     pub summary: String,
     /// What was signed.
@@ -106,6 +75,14 @@ pub struct Evidence {
     /// The signature.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub signature: Vec<u8>,
+    /// What was true instead, for people.
+    #[n(4)]
+    #[cbor(default)]
+    pub truth: String,
+    /// When it says that it came to know.
+    #[n(5)]
+    #[cbor(default)]
+    pub known_at_ms: u64,
 }
 
 impl Peer {
@@ -114,13 +91,14 @@ impl Peer {
         Self {
             key: *key.as_bytes(),
             name,
-            role: role.code(),
+            role: wire::role_code(role),
             paired_at_ms: now.0,
             secret,
             address: None,
             strikes_ms: Vec::new(),
             banned_until_ms: None,
             evidence: None,
+            struck: Vec::new(),
         }
     }
 
@@ -131,7 +109,8 @@ impl Peer {
 
     /// What it is to us.
     pub fn role(&self) -> Role {
-        if self.role == Role::Mine.code() { Role::Mine } else { Role::Neighbour }
+        // A code of a later version is a stranger kind of box: it is trusted least.
+        wire::role_of(self.role).unwrap_or(Role::Neighbour)
     }
 
     /// When it was paired.
@@ -147,6 +126,11 @@ impl Peer {
     /// The signed lie that it is quarantined for.
     pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_ref()
+    }
+
+    /// Its latest strikes, the newest last.
+    pub fn struck(&self) -> &[Strike] {
+        &self.struck
     }
 
     /// How it stands now.
@@ -273,15 +257,17 @@ impl Peers {
     /// Whether a key may come in now.
     pub fn admits(&self, key: &NodeKey, now: UnixMillis) -> bool {
         self.find(&key.id()).is_some_and(|peer| {
-            peer.key() == *key
-                && peer.role() == Role::Mine
-                && matches!(peer.standing(now), Standing::Good | Standing::Struck(_))
+            peer.key() == *key && matches!(peer.standing(now), Standing::Good | Standing::Struck(_))
         })
     }
 
     /// Counts a bad group or nonsense against a box; the third within a day bans it for a day.
-    pub fn strike(&mut self, id: &NodeId, now: UnixMillis) -> Option<Standing> {
+    pub fn strike(&mut self, id: &NodeId, reason: &str, now: UnixMillis) -> Option<Standing> {
         let peer = self.by_id.get_mut(id)?;
+        if peer.struck.len() >= STRIKES_KEPT_MAX {
+            peer.struck.drain(..=peer.struck.len() - STRIKES_KEPT_MAX);
+        }
+        peer.struck.push(Strike { at_ms: now.0, reason: reason.to_owned() });
         peer.strikes_ms.retain(|at| is_recent(UnixMillis(*at), now));
         peer.strikes_ms.push(now.0);
         if peer.strikes_ms.len() >= STRIKES_MAX {
@@ -325,10 +311,10 @@ mod tests {
     #[test]
     fn three_bad_groups_within_a_day_ban_for_a_day() {
         let (mut peers, key) = with_one();
-        assert_eq!(peers.strike(&key.id(), at(1)), Some(Standing::Struck(1)));
-        assert_eq!(peers.strike(&key.id(), at(2)), Some(Standing::Struck(2)));
+        assert_eq!(peers.strike(&key.id(), "a reason", at(1)), Some(Standing::Struck(1)));
+        assert_eq!(peers.strike(&key.id(), "a reason", at(2)), Some(Standing::Struck(2)));
         assert!(peers.admits(&key, at(2)));
-        assert_eq!(peers.strike(&key.id(), at(24)), Some(Standing::Banned(at(48))));
+        assert_eq!(peers.strike(&key.id(), "a reason", at(24)), Some(Standing::Banned(at(48))));
         assert!(!peers.admits(&key, at(47)));
         assert!(peers.admits(&key, at(48)));
         assert_eq!(peers.find(&key.id()).map(|peer| peer.standing(at(48))), Some(Standing::Good));
@@ -338,7 +324,7 @@ mod tests {
     fn strikes_of_yesterday_do_not_count() {
         let (mut peers, key) = with_one();
         for hours in [0, 13, 26, 39, 52] {
-            let standing = peers.strike(&key.id(), at(hours));
+            let standing = peers.strike(&key.id(), "a reason", at(hours));
             assert!(matches!(standing, Some(Standing::Struck(1 | 2))), "{hours}");
         }
     }
@@ -346,7 +332,14 @@ mod tests {
     #[test]
     fn a_signed_lie_shuts_out_until_paired_again() {
         let (mut peers, key) = with_one();
-        let evidence = Evidence { found_at_ms: 5, summary: "x".into(), claim: vec![1], signature: vec![2] };
+        let evidence = Evidence {
+            found_at_ms: 5,
+            summary: "x".into(),
+            claim: vec![1],
+            signature: vec![2],
+            truth: "y".into(),
+            known_at_ms: 4,
+        };
         assert!(peers.quarantine(&key.id(), evidence.clone()));
         assert!(peers.quarantine(&key.id(), Evidence { summary: "later".into(), ..evidence.clone() }));
         assert!(!peers.admits(&key, at(100_000)));
@@ -356,15 +349,41 @@ mod tests {
     }
 
     #[test]
-    fn only_boxes_of_mine_come_in_and_strangers_do_not() {
+    fn paired_boxes_of_both_roles_come_in_and_strangers_do_not() {
         let (mut peers, _) = with_one();
         let stranger = NodeKey::from_bytes([9; 32]);
         assert!(!peers.admits(&stranger, at(0)));
-        assert_eq!(peers.strike(&stranger.id(), at(0)), None);
+        assert_eq!(peers.strike(&stranger.id(), "a reason", at(0)), None);
         peers.add(Peer::new(stranger, String::new(), Role::Neighbour, [0; 32], at(0))).expect("room");
-        assert!(!peers.admits(&stranger, at(0)));
-        assert_eq!(Role::parse("neighbour"), Err(RoleError::NotInThisBuild));
-        assert_eq!(Role::parse("Mine"), Err(RoleError::Unknown));
+        assert!(peers.admits(&stranger, at(0)));
+        assert_eq!(peers.find(&stranger.id()).map(Peer::role), Some(Role::Neighbour));
+    }
+
+    #[test]
+    fn the_latest_strikes_are_kept_with_their_reasons() {
+        let (mut peers, key) = with_one();
+        for hours in 0..3 * STRIKES_KEPT_MAX as u64 {
+            peers.strike(&key.id(), &format!("at {hours}"), at(hours));
+        }
+        let struck = peers.find(&key.id()).expect("paired").struck();
+        assert_eq!(struck.len(), STRIKES_KEPT_MAX);
+        assert_eq!(struck.last().map(|strike| strike.reason.as_str()), Some("at 23"));
+    }
+
+    /// Files of the version before have neither reasons nor what was true.
+    #[test]
+    fn a_file_without_reasons_is_read() {
+        let (peers, key) = with_one();
+        let peer = peers.find(&key.id()).expect("paired");
+        let mut bytes = Vec::new();
+        let mut encoder = minicbor::Encoder::new(&mut bytes);
+        encoder.map(2).and_then(|to| to.u32(0)?.u32(FORMAT_VERSION)?.u32(1)?.array(1)?.map(6)).expect("vec");
+        encoder
+            .u32(0)
+            .and_then(|to| to.bytes(&peer.key)?.u32(1)?.str(&peer.name)?.u32(2)?.u32(1))
+            .expect("vec");
+        encoder.u32(3).and_then(|to| to.u64(0)?.u32(4)?.bytes(&peer.secret)?.u32(6)?.array(0)).expect("vec");
+        assert_eq!(Peers::from_bytes(&bytes), Ok(peers));
     }
 
     #[test]
@@ -380,7 +399,7 @@ mod tests {
     #[test]
     fn the_file_round_trips_and_later_formats_are_refused() {
         let (mut peers, key) = with_one();
-        peers.strike(&key.id(), at(1));
+        peers.strike(&key.id(), "a reason", at(1));
         assert_eq!(Peers::from_bytes(&peers.to_bytes()), Ok(peers));
         let later = minicbor::to_vec(Stored { version: 2, peers: Vec::new() }).expect("vec");
         assert_eq!(Peers::from_bytes(&later), Err(PeersError::Version(2)));

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use kith_model::sharing::Audience;
+use kith_model::trust::Role;
 
 use crate::clock;
 use crate::identity::NodeKey;
-use crate::peers::{FILE_NAME, Peers, PeersError, Role};
+use crate::peers::{FILE_NAME, Peers, PeersError};
 use crate::private_file;
 
 /// Why the list of neighbours cannot be read.
@@ -88,14 +88,10 @@ impl Registry {
         self.read().admits(key, clock::now())
     }
 
-    /// What a box that may come in now may have, by its role, and the secret shared with it.
-    pub(crate) fn paired(&self, key: &NodeKey) -> Option<(Audience, [u8; 32])> {
+    /// What a box that may come in now is to us, and the secret shared with it.
+    pub(crate) fn paired(&self, key: &NodeKey) -> Option<(Role, [u8; 32])> {
         let peers = self.read();
         let peer = peers.find(&key.id()).filter(|_| peers.admits(key, clock::now()))?;
-        let audience = match peer.role() {
-            Role::Mine => Audience::Mine,
-            Role::Neighbour => Audience::Neighbour,
-        };
-        Some((audience, *peer.secret()))
+        Some((peer.role(), *peer.secret()))
     }
 }

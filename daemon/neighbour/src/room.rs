@@ -154,7 +154,7 @@ impl Room {
     /// Counts a bad group or nonsense against a box; the third ends its session.
     pub(crate) fn strike(self: &Arc<Self>, session: &Session, why: &'static str) {
         session.tally.strikes.fetch_add(1, Relaxed);
-        let standing = self.registry.change(|peers| peers.strike(&session.id, clock::now()));
+        let standing = self.registry.change(|peers| peers.strike(&session.id, why, clock::now()));
         tracing::warn!(neighbour = %session.id.short(), why, ?standing, "a neighbour gets a strike");
         if matches!(standing, Some(Standing::Banned(_))) {
             self.sessions.end(&session.id, Bye::Banned);

@@ -114,14 +114,13 @@ async fn answer_find(
     if !session.lookups.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
         return refuse(send, Reason::Busy).await;
     }
-    let (Sharing::On, Some((audience, secret))) = (room.config.share, room.registry.paired(&session.key))
-    else {
+    let (Sharing::On, Some((role, secret))) = (room.config.share, room.registry.paired(&session.key)) else {
         return refuse(send, Reason::NotHere).await;
     };
     let (shelf, names) = (room.shelf.clone(), Arc::clone(&session.names));
     let looking = room.tracker.spawn_blocking(move || {
         let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.find(audience, &Rendezvous::new(&secret, find.day), &find.ids, &mut names)
+        shelf.find(role.audience(), &Rendezvous::new(&secret, find.day), &find.ids, &mut names)
     });
     let Some(answer) = looking.await?? else { return refuse(send, Reason::NotHere).await };
     let have = Have {
@@ -165,17 +164,19 @@ async fn answer_get(
     Ok(())
 }
 
-/// The body of an object that may be given away now.
+/// The body of an object that may be given to this box now: to know its name is no permission.
 async fn open(
     room: &Arc<Room>,
     session: &Session,
     object: ObjectId,
 ) -> Result<Option<(Body, u64)>, ServeError> {
-    let (Sharing::On, Some((audience, _))) = (room.config.share, room.registry.paired(&session.key)) else {
+    let (Sharing::On, Some((role, _))) = (room.config.share, room.registry.paired(&session.key)) else {
         return Ok(None);
     };
     let shelf = room.shelf.clone();
-    let Some(length) = room.tracker.spawn_blocking(move || shelf.shareable(&object, audience)).await?? else {
+    let Some(length) =
+        room.tracker.spawn_blocking(move || shelf.shareable(&object, role.audience())).await??
+    else {
         return Ok(None);
     };
     Ok(room.store.open_object(&object).await?.map(|body| (body, length)))

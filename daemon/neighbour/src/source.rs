@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
-use kith_fetch::source::{Abilities, Fault, Found, Lane, Source, SourceError, SourceKind, Wanted};
+use kith_fetch::source::{
+    Abilities, Claimant, Fault, Found, Lane, Source, SourceError, SourceKind, Truth, Wanted,
+};
 use kith_model::limits::{
     FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT, SMALL_NEIGHBOURHOOD_MAX,
 };
@@ -17,6 +19,7 @@ use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
 use kith_model::sharing::Audience;
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
 use kith_model::verify::{self, Run};
 use tokio::time::timeout;
 
@@ -35,6 +38,8 @@ const LANES_MAX: usize = 4;
 
 /// What is looked for, by all its names.
 struct Sought {
+    /// The farthest who may be asked.
+    audience: Audience,
     length: u64,
     statements: Vec<Statement>,
     subjects: Vec<Subject>,
@@ -46,12 +51,13 @@ impl Sought {
         let fetched = Statement::Fetched(wanted.target, wanted.validator);
         let statements: Vec<Statement> = digest.into_iter().chain([fetched]).collect();
         let subjects = statements.iter().map(|statement| statement.subject(wanted.length)).collect();
-        Self { length: wanted.length, statements, subjects }
+        Self { audience: wanted.audience, length: wanted.length, statements, subjects }
     }
 }
 
 /// Asks those whose filter says that they may hold it, and those who told none: the most useful first, three at a time;
-/// the next three only when these have nothing.
+/// the next three only when what these said is not enough to go by: one box of ours, or two of other households. Who may
+/// not have it is not asked.
 pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found> {
     if wanted.length < room.config.object_bytes_min {
         return stream::empty().boxed();
@@ -60,18 +66,19 @@ pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found>
     let worth_asking = worth_asking(&room, &sought);
     let waves: Vec<Vec<(Opinion, Arc<Session>)>> =
         worth_asking.chunks(FIND_AT_ONCE_MAX).map(<[_]>::to_vec).collect();
-    let state = (waves.into_iter(), FuturesUnordered::new(), false);
-    stream::unfold(state, move |(mut waves, mut asked, mut found_any)| {
+    let state = (waves.into_iter(), FuturesUnordered::new(), 0);
+    stream::unfold(state, move |(mut waves, mut asked, mut weight)| {
         let (room, sought) = (Arc::clone(&room), Arc::clone(&sought));
         async move {
             loop {
                 match asked.next().await {
                     Some(Some(found)) => {
-                        found_any = true;
-                        return Some((found, (waves, asked, found_any)));
+                        let found: Found = found;
+                        weight += if found.claimant.role == Role::Mine { 2 } else { 1 };
+                        return Some((found, (waves, asked, weight)));
                     }
                     Some(None) => {}
-                    None if found_any => return None,
+                    None if weight >= 2 => return None,
                     None => {
                         let ask = |(opinion, session)| {
                             ask(Arc::clone(&room), session, opinion, Arc::clone(&sought))
@@ -87,16 +94,20 @@ pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found>
 
 /// Whom to ask, the most promising first.
 fn worth_asking(room: &Room, sought: &Sought) -> Vec<(Opinion, Arc<Session>)> {
-    let sessions = room.sessions.all();
+    let sessions: Vec<(Role, Arc<Session>)> = room
+        .sessions
+        .all()
+        .into_iter()
+        .filter_map(|session| Some((room.registry.paired(&session.key)?.0, session)))
+        .filter(|(role, _)| role.audience() <= sought.audience)
+        .collect();
     let is_small = sessions.len() < SMALL_NEIGHBOURHOOD_MAX;
     let now = Instant::now();
-    let opinion = |session: Arc<Session>| {
+    let opinion = |(role, session): (Role, Arc<Session>)| {
         let ear = session.ear();
         let mut opinion = ear.opinion(&sought.subjects);
         // A few boxes of one owner lose nothing while a filter lags behind, at the price of a few questions.
-        let is_mine =
-            || room.registry.paired(&session.key).is_some_and(|(audience, _)| audience == Audience::Mine);
-        if opinion == Opinion::Lacks && is_small && ear.may_lag(now) && is_mine() {
+        if opinion == Opinion::Lacks && is_small && ear.may_lag(now) && role == Role::Mine {
             opinion = Opinion::Unknown;
         }
         drop(ear);
@@ -131,7 +142,7 @@ async fn ask(room: Arc<Room>, session: Arc<Session>, opinion: Opinion, sought: A
         }
     };
     match answer {
-        Some(Message::Have(have)) => claimed(&room, &session, &sought.statements, sought.length, &have),
+        Some(Message::Have(have)) => claimed(&room, &session, &secret, &sought, &have),
         Some(Message::No(no)) => {
             if opinion == Opinion::MayHold && no.reason() == Reason::NotHere {
                 session.tally.false_hits.fetch_add(1, Relaxed);
@@ -158,32 +169,36 @@ async fn question(session: &Session, message: &Message) -> Result<Option<Message
 fn claimed(
     room: &Arc<Room>,
     session: &Arc<Session>,
-    statements: &[Statement],
-    length: u64,
+    secret: &[u8; 32],
+    sought: &Sought,
     have: &Have,
 ) -> Option<Found> {
-    let statement = usize::try_from(have.answers).ok().and_then(|answers| statements.get(answers));
+    let statement = usize::try_from(have.answers).ok().and_then(|answers| sought.statements.get(answers));
     let claim = statement.map(|statement| Claim {
         statement: statement.clone(),
         object: ObjectId::from_bytes(have.object),
         length: have.length,
         known_at: UnixMillis(have.known_at_ms),
     });
-    let Some(claim) =
-        claim.filter(|claim| claim.length == length && claim.is_signed_by(&session.key, &have.signature))
+    let Some(claim) = claim
+        .filter(|claim| claim.length == sought.length && claim.is_signed_by(&session.key, &have.signature))
     else {
         room.strike(session, "a claim that is not signed or not about what was asked");
         return None;
     };
+    // The owner may have unpaired it while it spoke.
+    let (role, _) = room.registry.paired(&session.key).filter(|(_, paired)| paired == secret)?;
     let source = Neighbour {
         label: session.id.short(),
+        secret: *secret,
         room: Arc::clone(room),
         session: Arc::clone(session),
         claim,
         signature: have.signature,
         door: clients::door(room, session, have.clients),
     };
-    Some(Found { object: source.claim.object, source: Arc::new(source) })
+    let claimant = Claimant { node: *session.id.as_bytes(), role };
+    Some(Found { object: source.claim.object, claimant, source: Arc::new(source) })
 }
 
 fn nonsense(room: &Arc<Room>, session: &Session) {
@@ -194,6 +209,8 @@ fn nonsense(room: &Arc<Room>, session: &Session) {
 /// A neighbour that claims to hold one object.
 struct Neighbour {
     label: String,
+    /// Of the pairing that it spoke under.
+    secret: [u8; 32],
     room: Arc<Room>,
     session: Arc<Session>,
     claim: Claim,
@@ -236,18 +253,35 @@ impl Source for Neighbour {
         })
     }
 
+    fn vouches(&self) -> bool {
+        self.room.registry.paired(&self.session.key).is_some_and(|(_, paired)| paired == self.secret)
+    }
+
     fn blame(&self, fault: Fault) {
         match fault {
             Fault::TooSlow => self.session.tally.stalled(),
-            Fault::FalseClaim => {
-                let evidence = Evidence {
-                    found_at_ms: clock::now().0,
-                    summary: format!("it claimed to hold {}", self.claim.statement.summary()),
-                    claim: self.claim.signed_bytes(&self.session.key),
-                    signature: self.signature.to_vec(),
-                };
-                self.room.quarantine(&self.session, evidence);
+            Fault::FalseClaim(truth) => self.room.quarantine(&self.session, self.evidence(truth)),
+        }
+    }
+}
+
+impl Neighbour {
+    fn evidence(&self, truth: Truth) -> Evidence {
+        let Claim { statement, object, length, known_at } = &self.claim;
+        let truth = match truth {
+            Truth::Object(object) => format!("what the site sent is object {object}"),
+            Truth::Digest(algorithm) => {
+                format!("that object does not have the {} digest that the site gave", algorithm.as_str())
             }
+            Truth::Parts => "what the site sent is no part of that object".to_owned(),
+        };
+        Evidence {
+            found_at_ms: clock::now().0,
+            summary: format!("it signed that {} is object {object} of {length} bytes", statement.summary()),
+            claim: self.claim.signed_bytes(&self.session.key),
+            signature: self.signature.to_vec(),
+            truth,
+            known_at_ms: known_at.0,
         }
     }
 }

@@ -69,7 +69,7 @@ pub struct Totals {
     pub filter_sent_bytes: u64,
     /// Sessions with boxes of role "mine" now.
     pub sessions_mine: u64,
-    /// Sessions with boxes of role "neighbour" now; none in this build.
+    /// Sessions with boxes of role "neighbour" now.
     pub sessions_neighbour: u64,
 }
 

@@ -204,7 +204,8 @@ type Telling = (Filter, Bytes);
 /// What there is to tell, after what was told before. Nothing when the box is no longer paired or the shelf cannot be
 /// read.
 async fn prepare(room: &Arc<Room>, session: &Session, told: Option<Told>) -> Option<(Told, Option<Telling>)> {
-    let (audience, secret) = room.registry.paired(&session.key)?;
+    let (role, secret) = room.registry.paired(&session.key)?;
+    let audience = role.audience();
     let mut salt = [0; 16];
     SystemRandom::new().fill(&mut salt).ok()?;
     let (shelf, share) = (room.shelf.clone(), room.config.share);

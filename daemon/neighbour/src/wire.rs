@@ -7,6 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kith_model::limits;
 use kith_model::range::GroupSpan;
+use kith_model::trust::Role;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// The version that this box speaks. A box of another version is refused at hello.
@@ -249,7 +250,7 @@ pub struct PairStart {
     /// The joining box's name, for people.
     #[n(1)]
     pub name: String,
-    /// What the joining box takes the other for: 1 mine, 2 neighbour.
+    /// What the joining box's owner takes the other for: 1 mine, 2 neighbour.
     #[n(2)]
     pub role: u32,
     /// SPAKE2, side A: 33 bytes.
@@ -267,6 +268,22 @@ pub struct PairAnswer {
     /// SPAKE2, side B: 33 bytes.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub pake: Vec<u8>,
+    /// What both take each other for: the farther of what their owners said. Absent from a box that knows `mine` only.
+    #[n(2)]
+    pub role: Option<u32>,
+}
+
+/// A role as it stands in frames and files.
+pub fn role_code(role: Role) -> u32 {
+    match role {
+        Role::Mine => 1,
+        Role::Neighbour => 2,
+    }
+}
+
+/// The inverse of [`role_code`].
+pub fn role_of(code: u32) -> Option<Role> {
+    [Role::Mine, Role::Neighbour].into_iter().find(|role| role_code(*role) == code)
 }
 
 /// Proves a pairing: first by the joining box, then by the opening one, then once more as "stored".

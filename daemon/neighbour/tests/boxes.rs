@@ -10,6 +10,8 @@ use common::*;
 use kith_fetch::source::{Finder, SourceError, SourceKind};
 use kith_model::limits::Profile;
 use kith_model::range::{GroupSpan, groups_of};
+use kith_model::sharing::Audience;
+use kith_model::trust::Role;
 use kith_neighbour::clients::Clients;
 use kith_neighbour::endpoint;
 use kith_neighbour::frames::{self, FrameReader};
@@ -157,7 +159,7 @@ async fn a_stranger_is_refused_by_tls_and_gets_no_byte() {
     let (den, _attic) = pair().await;
     let stranger = Identity::generate().expect("random");
     for with_window in [false, true] {
-        let window = with_window.then(|| den.neighbours.open_pairing().expect("open"));
+        let window = with_window.then(|| den.neighbours.open_pairing(Role::Mine).expect("open"));
         // TLS 1.3 lets the client finish before the server has seen its key; what it then sends is never read.
         let refused = match dial(&stranger, den.address(), tls::ALPN).await {
             Err(refused) => refused,
@@ -182,37 +184,36 @@ async fn a_stranger_is_refused_by_tls_and_gets_no_byte() {
 async fn a_wrong_code_is_dead_and_so_is_the_right_one_behind_it() {
     let (den, attic) = (Home::start("den"), Home::start("attic"));
     let at = den.address().to_string();
-    assert_eq!(attic.neighbours.join(&at, "12345678", "mine").await, Err(JoinError::NotOpen));
+    assert_eq!(attic.neighbours.join(&at, "12345678", Role::Mine).await, Err(JoinError::NotOpen));
 
-    let window = den.neighbours.open_pairing().expect("open");
+    let window = den.neighbours.open_pairing(Role::Mine).expect("open");
     let wrong = if window.code == "00000000" { "00000001" } else { "00000000" };
-    assert_eq!(attic.neighbours.join(&at, wrong, "mine").await, Err(JoinError::WrongCode));
-    assert_eq!(attic.neighbours.join(&at, &window.code, "mine").await, Err(JoinError::NotOpen));
+    assert_eq!(attic.neighbours.join(&at, wrong, Role::Mine).await, Err(JoinError::WrongCode));
+    assert_eq!(attic.neighbours.join(&at, &window.code, Role::Mine).await, Err(JoinError::NotOpen));
     assert_eq!(window.outcome.await, PairingOutcome::WrongCode);
     assert!(den.neighbours.list().is_empty() && attic.neighbours.list().is_empty());
 }
 
 #[tokio::test]
-async fn a_closed_window_and_a_strange_role_are_refused_with_a_reason() {
+async fn a_closed_window_and_a_strange_box_are_refused_with_a_reason() {
     let (den, attic) = (Home::start("den"), Home::start("attic"));
     let at = den.address().to_string();
-    let window = den.neighbours.open_pairing().expect("open");
+    let window = den.neighbours.open_pairing(Role::Mine).expect("open");
     let code = window.code.clone();
-    assert!(matches!(attic.neighbours.join(&at, &code, "neighbour").await, Err(JoinError::BadRole(_))));
-    assert_eq!(attic.neighbours.join(&at, "1234", "mine").await, Err(JoinError::BadCode));
-    assert!(matches!(attic.neighbours.join("nobody", &code, "mine").await, Err(JoinError::Find(_))));
+    assert_eq!(attic.neighbours.join(&at, "1234", Role::Mine).await, Err(JoinError::BadCode));
+    assert!(matches!(attic.neighbours.join("nobody", &code, Role::Mine).await, Err(JoinError::Find(_))));
     drop(window);
-    assert_eq!(attic.neighbours.join(&at, &code, "mine").await, Err(JoinError::NotOpen));
+    assert_eq!(attic.neighbours.join(&at, &code, Role::Mine).await, Err(JoinError::NotOpen));
 }
 
 #[tokio::test]
 async fn a_second_window_closes_the_first() {
     let den = Home::start("den");
-    let first = den.neighbours.open_pairing().expect("open");
-    let second = den.neighbours.open_pairing().expect("open");
+    let first = den.neighbours.open_pairing(Role::Mine).expect("open");
+    let second = den.neighbours.open_pairing(Role::Mine).expect("open");
     assert_eq!(first.outcome.await, PairingOutcome::Closed);
     let attic = Home::start("attic");
-    let joined = attic.neighbours.join(&den.address().to_string(), &second.code, "mine").await;
+    let joined = attic.neighbours.join(&den.address().to_string(), &second.code, Role::Mine).await;
     assert_eq!(joined.map(|view| view.name), Ok("den".to_owned()));
     assert_eq!(second.outcome.await, PairingOutcome::Paired(attic.neighbours.id()));
 }
@@ -228,7 +229,7 @@ async fn a_relay_between_the_boxes_pairs_nobody() {
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let front = endpoint::bind(&relay, listen, &limits, config).expect("bound");
     let at = front.local_addr().expect("bound").to_string();
-    let window = den.neighbours.open_pairing().expect("open");
+    let window = den.neighbours.open_pairing(Role::Mine).expect("open");
     let code = window.code.clone();
     let passed = AtomicUsize::new(0);
 
@@ -249,7 +250,7 @@ async fn a_relay_between_the_boxes_pairs_nobody() {
         tokio::join!(pass(&mut ask, &mut on), pass(&mut answer, &mut back));
     };
     let joining = async {
-        let joined = attic.neighbours.join(&at, &code, "mine").await;
+        let joined = attic.neighbours.join(&at, &code, Role::Mine).await;
         assert_eq!(joined, Err(JoinError::WrongCode));
         assert_eq!(window.outcome.await, PairingOutcome::WrongCode);
     };
@@ -344,4 +345,97 @@ async fn nobody_to_ask_is_a_quick_nothing() {
     let den = Home::start("den");
     assert!(den.find(wanted(URL, 4 * MIB)).await.is_empty());
     let _: &dyn Finder = &den.neighbours;
+}
+
+#[tokio::test]
+async fn both_boxes_keep_the_farther_of_the_roles_that_their_owners_said() {
+    use Role::{Mine, Neighbour};
+    for (opened, joined, kept) in
+        [(Mine, Mine, Mine), (Mine, Neighbour, Neighbour), (Neighbour, Mine, Neighbour)]
+    {
+        let (den, attic) = (Home::start("den"), Home::start("attic"));
+        let window = den.neighbours.open_pairing(opened).expect("open");
+        let view =
+            attic.neighbours.join(&den.address().to_string(), &window.code, joined).await.expect("paired");
+        assert_eq!(view.role, Some(kept), "{opened:?} {joined:?}");
+        window.outcome.await;
+        assert_eq!(den.connected().await.role, Some(kept), "{opened:?} {joined:?}");
+        attic.connected().await;
+        let totals = den.neighbours.totals();
+        let (mine, others) = if kept == Mine { (1, 0) } else { (0, 1) };
+        assert_eq!((totals.sessions_mine, totals.sessions_neighbour), (mine, others));
+    }
+}
+
+/// What the owner's own boxes may have and other households' may not: each row for one reason.
+#[tokio::test]
+async fn another_household_is_told_and_given_only_what_may_go_that_far() {
+    let plain = "http://example.org/a.iso";
+    let port = "https://example.org:8443/a.iso";
+    let address = "https://192.0.2.7/a.iso";
+    let rows: [(&str, &[(&str, &str)]); 6] = [
+        (URL, &[("vary", "accept-encoding, origin")]),
+        (URL, &[("vary", "accept-language")]),
+        (URL, &[("content-type", "text/html")]),
+        (plain, &[]),
+        (port, &[]),
+        (address, &[]),
+    ];
+    for (row, (url, headers)) in rows.into_iter().enumerate() {
+        for role in [Role::Mine, Role::Neighbour] {
+            let may = role == Role::Mine || row == 0;
+            let (den, attic) = pair_as(role).await;
+            let headers: Vec<_> = [("content-type", "application/octet-stream")]
+                .into_iter()
+                .filter(|(name, _)| headers.iter().all(|(other, _)| other != name))
+                .chain(headers.iter().copied())
+                .collect();
+            let object = den.put(url, &sample(4 * MIB), &headers).await.id;
+            if !may {
+                // What is told now comes behind it.
+                let octets = [("content-type", "application/octet-stream")];
+                den.put("https://example.org/b.iso", &sample(5 * MIB), &octets).await;
+            }
+            attic.is_told(1).await;
+            assert_eq!(attic.find(wanted(url, 4 * MIB)).await.len(), usize::from(may), "{role:?} {row}");
+            // Whoever knows the object's name gets it no more than who asks for the URL.
+            let get = Get { object: *object.as_bytes(), spans: vec![Span(0, 1)] };
+            let answer = ask_as(&attic, &den, &Message::Get(get)).await;
+            assert_eq!(matches!(answer, Some(Message::Slice(_))), may, "{role:?} {row}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_household_is_asked_only_for_what_may_go_that_far() {
+    for (role, audience, asked) in [
+        (Role::Mine, Audience::Mine, 1),
+        (Role::Mine, Audience::Neighbour, 1),
+        (Role::Neighbour, Audience::Mine, 0),
+        (Role::Neighbour, Audience::Neighbour, 1),
+    ] {
+        let (den, attic) = pair_as(role).await;
+        den.put(URL, &sample(4 * MIB), &[("content-type", "application/octet-stream")]).await;
+        attic.is_told(1).await;
+        let wanted = kith_fetch::source::Wanted { audience, ..wanted(URL, 4 * MIB) };
+        assert_eq!(attic.find(wanted).await.len(), asked, "{role:?} {audience:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_word_of_a_box_that_was_unpaired_is_worth_nothing() {
+    let (den, attic) = pair().await;
+    den.put(URL, &sample(4 * MIB), &[]).await;
+    attic.is_told(1).await;
+    let found = attic.find(wanted(URL, 4 * MIB)).await;
+    assert!(found[0].source.vouches());
+    attic.neighbours.unpair("den").await.expect("known");
+    assert!(!found[0].source.vouches());
+    den.sees(|views| views.iter().all(|view| !view.connected)).await;
+
+    // Paired anew it may speak again, but what it said under the old pairing stays void.
+    den.neighbours.unpair("attic").await.expect("known");
+    let window = den.neighbours.open_pairing(Role::Mine).expect("open");
+    attic.neighbours.join(&den.address().to_string(), &window.code, Role::Mine).await.expect("paired");
+    assert!(!found[0].source.vouches());
 }

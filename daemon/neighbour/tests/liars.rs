@@ -5,8 +5,9 @@ mod common;
 use common::liar::{Liar, Lie};
 use common::*;
 use http::HeaderValue;
-use kith_fetch::source::{Fault, SourceError};
+use kith_fetch::source::{Fault, SourceError, Truth};
 use kith_model::key::Target;
+use kith_model::object::ObjectId;
 use kith_model::representation::StrongValidator;
 use kith_neighbour::State;
 use kith_neighbour::claim::Statement;
@@ -64,7 +65,7 @@ async fn a_flipped_bit_is_a_strike_and_three_are_a_ban() {
 async fn a_false_claim_is_kept_as_evidence_and_shuts_its_box_out() {
     let (home, _liar, key) = victim(Lie::None).await;
     let found = home.find(wanted(URL, LENGTH)).await;
-    found[0].source.blame(Fault::FalseClaim);
+    found[0].source.blame(Fault::FalseClaim(Truth::Object(ObjectId::of(b"the truth"))));
     let views = home.sees(|views| !views[0].connected).await;
     let State::Quarantined { reason } = &views[0].state else { panic!("{views:?}") };
     assert!(reason.contains("example.org") && !reason.contains("a.iso"), "hosts only: {reason}");
@@ -74,6 +75,19 @@ async fn a_false_claim_is_kept_as_evidence_and_shuts_its_box_out() {
     let peers = Peers::from_bytes(&stored).expect("ours");
     let evidence = peers.find(&key.id()).and_then(|peer| peer.evidence()).expect("kept");
     assert!(key.has_signed(&evidence.claim, &evidence.signature), "anybody can check the lie");
+    assert!(evidence.summary.contains(&ObjectId::of(&sample(LENGTH)).to_string()), "{evidence:?}");
+    assert!(evidence.truth.contains(&ObjectId::of(b"the truth").to_string()), "{evidence:?}");
+
+    // After a restart it is shown still, and the box is not dialled.
+    drop(found);
+    let Home { dir, store, neighbours } = home;
+    drop(neighbours);
+    store.close().await;
+    drop(store);
+    let home = Home::start_in("victim", dir, Vec::new());
+    let view = home.neighbours.list().remove(0);
+    assert!(matches!(view.state, State::Quarantined { .. }), "{view:?}");
+    assert_eq!(view.evidence.as_ref(), Some(evidence));
 }
 
 #[tokio::test]
@@ -89,10 +103,27 @@ async fn a_slow_box_is_not_a_liar() {
 
 #[tokio::test]
 async fn a_claim_that_does_not_fit_the_question_is_ignored_and_struck() {
-    for lie in [Lie::Length, Lie::Signature, Lie::Answer, Lie::Frame] {
+    for lie in [Lie::Length, Lie::Signature, Lie::Answer, Lie::Frame, Lie::Validator, Lie::Replay] {
         let (home, _liar, _) = victim(lie).await;
         assert!(home.find(wanted(URL, LENGTH)).await.is_empty(), "{lie:?}");
         assert_eq!(state(&home), State::Struck(1), "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slice_of_another_length_is_noticed_and_struck() {
+    for lie in [Lie::ShortSlice, Lie::LongSlice] {
+        let (home, _liar, _) = victim(lie).await;
+        let found = home.find(wanted(URL, LENGTH)).await;
+        let error = drain(&found[0], LENGTH).await.expect_err("noticed");
+        match lie {
+            Lie::LongSlice => assert!(matches!(error, SourceError::Nonsense(_)), "{error:?}"),
+            _ => assert!(matches!(error, SourceError::Mismatch), "{error:?}"),
+        }
+        let view = home.neighbours.list().remove(0);
+        assert_eq!(view.state, State::Struck(1), "{lie:?}");
+        assert_eq!(view.struck.len(), 1);
+        assert!(!view.struck[0].reason.is_empty());
     }
 }
 

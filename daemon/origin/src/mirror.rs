@@ -71,7 +71,7 @@ impl Source for MirrorSource {
 
     fn blame(&self, fault: Fault) {
         match fault {
-            Fault::FalseClaim => self.0.strike(),
+            Fault::FalseClaim(_) => self.0.strike(),
             Fault::TooSlow => debug!(host = self.label(), "a mirror keeps readers waiting"),
         }
     }

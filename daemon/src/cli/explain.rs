@@ -104,7 +104,7 @@ fn seconds(value: &Value, name: &str) -> String {
     HumanDuration(Duration::from_secs(count(value, name))).to_string()
 }
 
-fn ago(unix_millis: u64) -> String {
+pub(super) fn ago(unix_millis: u64) -> String {
     let moment = UNIX_EPOCH + Duration::from_millis(unix_millis);
     HumanDuration(moment.elapsed().unwrap_or_default()).to_string()
 }

@@ -127,7 +127,7 @@ pub struct Pair {
 pub enum Role {
     /// Of the same household
     Mine,
-    /// Of another household (not in this build)
+    /// Of another household
     Neighbour,
 }
 

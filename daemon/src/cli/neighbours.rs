@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::control::{Control, Wait};
 use super::exit::{Exit, Failure};
-use super::grammar::{Output, Pair, Role, Unpair};
+use super::explain::ago;
+use super::grammar::{Output, Pair, Unpair};
 use super::{count, print_json, print_table, query_value, say, text};
 
 /// Prints the boxes next door, paired or only seen.
@@ -23,6 +24,7 @@ pub(super) async fn list(control: &Control, format: Output) -> Result<(), Failur
             &["BOX", "NODE ID", "ROLE", "STATE", "ADDRESS", "RECEIVED", "SENT", "TOLD", "STRIKES"],
             &rows,
         );
+        neighbours.iter().for_each(tell_misdeeds);
     }
     Ok(())
 }
@@ -55,15 +57,26 @@ fn told(filter: &Value) -> String {
     )
 }
 
+/// Why a box stands as it does: what it did wrong, and what proves it.
+fn tell_misdeeds(neighbour: &Value) {
+    let name = text(neighbour, "name");
+    for strike in neighbour["struck"].as_array().into_iter().flatten() {
+        say!("{name}: strike {} ago: {}", ago(count(strike, "at_ms")), text(strike, "reason"));
+    }
+    let evidence = &neighbour["evidence"];
+    if evidence.is_object() {
+        say!("{name}: quarantined {} ago: {}", ago(count(evidence, "found_at_ms")), text(evidence, "said"));
+        say!("    but {}", text(evidence, "truth"));
+        say!("    signature {}", text(evidence, "signature"));
+        say!("    `kith unpair {name}` forgets the box; pairing it anew gives it another chance");
+    }
+}
+
 /// Shows a code and waits, or uses the code of another box.
 pub(super) async fn pair(control: &Control, command: &Pair) -> Result<(), Failure> {
-    if command.role == Role::Neighbour {
-        let message = "pairing with a box of another household is not in this build";
-        return Err(Failure::new(Exit::Refused, message).fix("leave --role out for a box of your own"));
-    }
     match (&command.neighbour, &command.code) {
         (Some(neighbour), Some(code)) => join(control, command, neighbour, code).await,
-        _ => show_code(control, command.format).await,
+        _ => show_code(control, command).await,
     }
 }
 
@@ -79,8 +92,10 @@ async fn join(control: &Control, command: &Pair, neighbour: &str, code: &str) ->
 }
 
 /// The window closes with the command: the code that nobody sees any more is of no use.
-async fn show_code(control: &Control, format: Output) -> Result<(), Failure> {
-    let window = control.ask(Method::POST, "/api/v1/pairing", None, Wait::Briefly).await?;
+async fn show_code(control: &Control, command: &Pair) -> Result<(), Failure> {
+    let format = command.format;
+    let body = json!({"role": command.role.as_str()});
+    let window = control.ask(Method::POST, "/api/v1/pairing", Some(body), Wait::Briefly).await?;
     let (code, expires_s) = (text(&window, "code"), count(&window, "expires_s"));
     if format.json {
         say!("{}", json!({"type": "code", "code": code, "expires_s": expires_s}));
@@ -111,7 +126,8 @@ fn tell_paired(neighbour: &Value, format: Output) {
     if format.json {
         print_json("paired", neighbour);
     } else {
-        say!("paired with {} ({})", text(neighbour, "name"), text(neighbour, "node_id"));
+        let (name, id) = (text(neighbour, "name"), text(neighbour, "node_id"));
+        say!("paired with {name} ({id}) as {}", text(neighbour, "role"));
     }
 }
 

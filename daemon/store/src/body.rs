@@ -330,6 +330,14 @@ impl Body {
         error
     }
 
+    /// Whether what was read here of an arriving object was taken back since: whoever was given it has wrong bytes.
+    pub fn is_misled(&self) -> bool {
+        match &self.bytes {
+            Source::Arriving(arriving) => self.is_deceived(arriving.progress().epoch),
+            Source::Inline(..) | Source::Opened(_) => false,
+        }
+    }
+
     fn believed(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }

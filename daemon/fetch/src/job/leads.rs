@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::Job;
 use crate::plan::{Facts, Place, SourceId};
-use crate::source::{Fault, Lead, Proof, Source};
+use crate::source::{Fault, Lead, Proof, Source, Truth};
 
 /// The mirrors of a job.
 #[derive(Default)]
@@ -32,7 +32,11 @@ impl Job {
     pub(super) async fn follow(&mut self, lead: Lead) {
         match lead {
             Lead::Digests(ladder) => match self.writer.learn(ladder).await {
-                Ok(()) => self.audience.check_the_tail(),
+                Ok(()) => {
+                    self.audience.check_the_tail();
+                    // A digest makes more of a claim.
+                    self.weigh();
+                }
                 Err(error) => debug!(host = %self.host, %error, "what was told later is of another version"),
             },
             Lead::Mirror { source, proof } if self.mirrors.waiting.len() < MIRRORS_MAX => {
@@ -49,7 +53,7 @@ impl Job {
         let is_named = self.writer.told().told() >= Strength::Joint;
         let is_usable = |proof: Proof| match proof {
             Proof::Pieces => true,
-            Proof::Whole => is_named && !self.audience.has_part_reader(),
+            Proof::Whole => is_named && !self.audience.has_part_reader() && !self.claims.is_holding_back(),
         };
         let mut in_use = self.mirrors.used.keys().filter(|id| !self.plan.is_useless(**id)).count();
         while in_use < MIRRORS_AT_ONCE_MAX {
@@ -73,12 +77,14 @@ impl Job {
 
     /// Takes what cannot be shown yet out of the way of who waits for a part of it.
     pub(super) async fn spare_part_readers(&mut self) {
-        if !self.audience.has_part_reader() || !self.mirrors.used.values().any(|proof| *proof == Proof::Whole)
-        {
+        if !self.audience.has_part_reader() {
             return;
         }
         for id in self.flat_mirrors() {
             self.plan.source_removed(id);
+        }
+        if self.claims.is_holding_back() {
+            self.weigh();
         }
         // What is on its way arrives after its lane was told to end: it is dropped then.
         if std::mem::take(&mut self.mirrors.delivered) {
@@ -95,10 +101,14 @@ impl Job {
             return false;
         }
         warn!(host = %self.host, %error, "what a mirror sent is wrong; it is thrown away");
+        let truth = match error {
+            FinishError::DigestMismatch { algorithm } => Truth::Digest(*algorithm),
+            _ => Truth::Parts,
+        };
         for id in liars {
             self.counters.mismatched_mirror.add(1);
             if let Some(source) = self.sources.get(&id) {
-                source.blame(Fault::FalseClaim);
+                source.blame(Fault::FalseClaim(truth));
             }
         }
         for id in flat {
@@ -121,6 +131,11 @@ impl Job {
         }
     }
 
+    /// Whether bytes of a mirror wait for the check of the whole, or may come.
+    pub(super) fn has_flat_mirrors(&self) -> bool {
+        self.flat_mirrors().into_iter().any(|id| !self.plan.is_useless(id))
+    }
+
     fn flat_mirrors(&self) -> Vec<SourceId> {
         let used = self.mirrors.used.iter();
         used.filter(|(_, proof)| **proof == Proof::Whole).map(|(id, _)| *id).collect()
@@ -128,7 +143,7 @@ impl Job {
 
     async fn drop_doubtful(&mut self) {
         let held = self.writer.drop_doubtful().await;
-        self.audience.mirrored_left(&held);
+        self.audience.dropped(&held);
         self.plan.lost(held);
     }
 }

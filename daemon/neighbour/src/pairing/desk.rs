@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use kith_model::limits::{PAIRING_DELAY, PAIRING_FAILURE_WINDOW, PAIRING_FAILURES_MAX, PAIRING_WINDOW};
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Eight digits.
@@ -64,6 +65,8 @@ pub enum NoGuess {
 pub struct Guess {
     /// The code to compare with, by PAKE.
     pub code: Code,
+    /// What the owner of the window lets the other box be.
+    pub role: Role,
     /// Which window it was taken from.
     pub window: WindowNumber,
     /// Do not answer before this.
@@ -74,6 +77,7 @@ struct Window {
     number: WindowNumber,
     /// Gone once it was guessed at.
     code: Option<Code>,
+    role: Role,
     closes_at: UnixMillis,
 }
 
@@ -88,14 +92,19 @@ pub struct Desk {
 
 impl Desk {
     /// Shows `code` from now on; a window that was open closes.
-    pub fn open(&mut self, code: Code, now: UnixMillis) -> Result<(WindowNumber, UnixMillis), LockedOut> {
+    pub fn open(
+        &mut self,
+        code: Code,
+        role: Role,
+        now: UnixMillis,
+    ) -> Result<(WindowNumber, UnixMillis), LockedOut> {
         if let Some(until) = self.locked_until(now) {
             return Err(LockedOut { until });
         }
         self.opened += 1;
         let number = WindowNumber(self.opened);
         let closes_at = now.after(PAIRING_WINDOW);
-        self.window = Some(Window { number, code: Some(code), closes_at });
+        self.window = Some(Window { number, code: Some(code), role, closes_at });
         Ok((number, closes_at))
     }
 
@@ -118,7 +127,7 @@ impl Desk {
         let window = self.window.as_mut().filter(|window| now < window.closes_at).ok_or(NoGuess::NotOpen)?;
         let code = window.code.take().ok_or(NoGuess::NotOpen)?;
         let pause_until = self.failures.back().map_or(UnixMillis(0), |last| last.after(PAIRING_DELAY));
-        Ok(Guess { code, window: window.number, answer_at: now.max(pause_until) })
+        Ok(Guess { code, role: window.role, window: window.number, answer_at: now.max(pause_until) })
     }
 
     /// Notes a wrong code, and anything else that cannot be told from one.
@@ -160,7 +169,7 @@ mod tests {
     fn a_code_has_one_guess_and_two_minutes() {
         let mut desk = Desk::default();
         assert_eq!(desk.guess(at(0)).err(), Some(NoGuess::NotOpen));
-        desk.open(code(), at(0)).expect("open");
+        desk.open(code(), Role::Mine, at(0)).expect("open");
         assert!(desk.is_open(at(119)));
         assert!(!desk.is_open(at(120)));
         assert_eq!(desk.guess(at(120)).err(), Some(NoGuess::NotOpen));
@@ -172,8 +181,8 @@ mod tests {
     #[test]
     fn a_new_window_replaces_the_old_one_and_outlives_its_end() {
         let mut desk = Desk::default();
-        let (old, _) = desk.open(code(), at(0)).expect("open");
-        let (new, _) = desk.open(code(), at(1)).expect("open");
+        let (old, _) = desk.open(code(), Role::Mine, at(0)).expect("open");
+        let (new, _) = desk.open(code(), Role::Mine, at(1)).expect("open");
         desk.close(old);
         assert!(desk.is_open(at(2)));
         desk.close(new);
@@ -184,16 +193,16 @@ mod tests {
     fn a_wrong_code_costs_ten_seconds_and_five_cost_the_hour() {
         let mut desk = Desk::default();
         for round in 0..5 {
-            let (window, _) = desk.open(code(), at(round)).expect("open");
+            let (window, _) = desk.open(code(), Role::Mine, at(round)).expect("open");
             let guess = desk.guess(at(round)).expect("a guess");
             let expected = if round == 0 { at(0) } else { at(round - 1 + 10) };
             assert_eq!(guess.answer_at, expected, "{round}");
             desk.failed(window, at(round));
             assert!(!desk.is_open(at(round)));
         }
-        assert_eq!(desk.open(code(), at(5)), Err(LockedOut { until: at(3600) }));
+        assert_eq!(desk.open(code(), Role::Mine, at(5)), Err(LockedOut { until: at(3600) }));
         assert_eq!(desk.guess(at(5)).err(), Some(NoGuess::LockedOut));
-        desk.open(code(), at(3600)).expect("the oldest no longer counts");
+        desk.open(code(), Role::Mine, at(3600)).expect("the oldest no longer counts");
     }
 
     #[test]

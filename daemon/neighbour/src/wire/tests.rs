@@ -52,7 +52,10 @@ fn examples() -> Vec<(&'static str, Message)> {
             "pair-start",
             Message::PairStart(PairStart { version: 1, name: "attic".into(), role: 1, pake: vec![0x41; 33] }),
         ),
-        ("pair-answer", Message::PairAnswer(PairAnswer { name: "den".into(), pake: vec![0x42; 33] })),
+        (
+            "pair-answer",
+            Message::PairAnswer(PairAnswer { name: "den".into(), pake: vec![0x42; 33], role: Some(1) }),
+        ),
         ("pair-confirm", Message::PairConfirm(PairConfirm { proof: [0x44; 32] })),
     ]
 }
@@ -124,7 +127,7 @@ fn what_is_beyond_its_bounds_is_refused() {
             signature: [0; 64],
             clients: Some(0),
         }),
-        Message::PairAnswer(PairAnswer { name: String::new(), pake: vec![0; 32] }),
+        Message::PairAnswer(PairAnswer { name: String::new(), pake: vec![0; 32], role: None }),
     ] {
         assert_eq!(decode(&encode(&message)[PREFIX_BYTES..]), Err(BadFrame::Bounds), "{message:?}");
     }

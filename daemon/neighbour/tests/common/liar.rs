@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use kith_model::limits::Profile;
 use kith_model::object::ObjectId;
 use kith_model::range::{ChunkGroup, GroupSpan};
+use kith_model::representation::StrongValidator;
 use kith_model::time::UnixMillis;
 use kith_model::verify::{self, Run};
 use kith_neighbour::claim::{Claim, Statement};
@@ -36,6 +38,14 @@ pub(crate) enum Lie {
     Frame,
     /// Slices that were not asked for.
     Place,
+    /// The claim is one that it made about another version.
+    Validator,
+    /// The claim is another box's, as that one signed it.
+    Replay,
+    /// A slice is shorter than its groups and their proof.
+    ShortSlice,
+    /// A slice is longer than its groups and their proof could be.
+    LongSlice,
 }
 
 /// The liar at work; dropping it ends it.
@@ -111,6 +121,13 @@ fn claim(mind: &Mind, find: &Find) -> Message {
     let signer = Identity::generate().expect("random");
     let signature = match mind.lie {
         Lie::Signature => signer.sign(&claim.signed_bytes(&mind.identity.key())),
+        Lie::Replay => claim.sign(&signer),
+        Lie::Validator => {
+            let Statement::Fetched(target, _) = &claim.statement else { panic!("it claims to have fetched") };
+            let other = StrongValidator::ETag(HeaderValue::from_static("\"v0\""));
+            Claim { statement: Statement::Fetched(target.clone(), other), ..claim.clone() }
+                .sign(&mind.identity)
+        }
         _ => claim.sign(&mind.identity),
     };
     let asked = u32::try_from(find.ids.len()).expect("few");
@@ -137,6 +154,11 @@ async fn deliver(mind: &Mind, send: &mut SendStream, get: &Get) {
             if mind.lie == Lie::FlippedBit && piece.contains(5) {
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;
+            }
+            match mind.lie {
+                Lie::ShortSlice => bytes.truncate(bytes.len() - 1),
+                Lie::LongSlice => bytes.resize(2 * bytes.len(), 0),
+                _ => {}
             }
             let piece = if mind.lie == Lie::Place { GroupSpan::clamped(start + 1, start + 2) } else { piece };
             let head = Slice { span: piece.into(), bytes: u32::try_from(bytes.len()).expect("small") };

@@ -17,11 +17,13 @@ use kith_model::limits::Profile;
 use kith_model::object::ObjectId;
 use kith_model::range::{ChunkGroup, GROUP_BYTES, GroupSpan};
 use kith_model::representation::{Head, ObjectInfo, Standing, StrongValidator};
+use kith_model::sharing::Audience;
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
 use kith_model::verify::Run;
 use kith_neighbour::config::{Config, Discovery, Sharing};
 use kith_neighbour::identity::{Identity, NodeKey};
-use kith_neighbour::peers::{self, Peer, Peers, Role};
+use kith_neighbour::peers::{self, Peer, Peers};
 use kith_neighbour::{Neighbourhood, View};
 use kith_store::{Draft, Finish, Store, Visibility};
 
@@ -159,11 +161,16 @@ impl Home {
     }
 }
 
-/// Two boxes that were paired by code and are connected.
+/// Two boxes of one household that were paired by code and are connected.
 pub(crate) async fn pair() -> (Home, Home) {
+    pair_as(Role::Mine).await
+}
+
+/// The same for two that are that to each other.
+pub(crate) async fn pair_as(role: Role) -> (Home, Home) {
     let (den, attic) = (Home::start("den"), Home::start("attic"));
-    let window = den.neighbours.open_pairing().expect("open");
-    let joined = attic.neighbours.join(&den.address().to_string(), &window.code, "mine").await;
+    let window = den.neighbours.open_pairing(Role::Mine).expect("open");
+    let joined = attic.neighbours.join(&den.address().to_string(), &window.code, role).await;
     joined.expect("paired");
     window.outcome.await;
     den.connected().await;
@@ -189,6 +196,7 @@ pub(crate) fn wanted(url: &str, length: u64) -> Wanted {
         validator: StrongValidator::ETag(HeaderValue::from_static("\"v1\"")),
         length,
         digest: None,
+        audience: Audience::Neighbour,
     }
 }
 
