@@ -47,6 +47,8 @@ struct Seats {
     from_neighbours: GroupSet,
     /// What neighbours delivered and nobody may see before the whole was checked.
     in_quarantine: GroupSet,
+    /// What neighbours delivered and was found to match the origin's piece hashes: it needs nobody's word.
+    in_pieces: GroupSet,
     from_mirrors: GroupSet,
     bytes: BySource,
     /// Who reads a part only, by seat.
@@ -122,6 +124,7 @@ impl Audience {
         let from = match (kind, provenance) {
             (SourceKind::Origin, _) => return,
             (SourceKind::Neighbour, Provenance::Nobody) => &mut seats.in_quarantine,
+            (SourceKind::Neighbour, Provenance::Pieces) => &mut seats.in_pieces,
             (SourceKind::Neighbour, _) => &mut seats.from_neighbours,
             (SourceKind::Mirror, _) => &mut seats.from_mirrors,
         };
@@ -157,7 +160,7 @@ impl Audience {
         self.lock().bytes
     }
 
-    /// All groups that neighbours delivered and that were not thrown away.
+    /// All groups that neighbours delivered under a claim and that were not thrown away.
     pub(crate) fn neighbour_groups(&self) -> GroupSet {
         let seats = self.lock();
         let mut groups = seats.from_neighbours.clone();
@@ -201,6 +204,7 @@ impl Audience {
         let mut seats = self.lock();
         seats.from_neighbours = GroupSet::new();
         seats.in_quarantine = GroupSet::new();
+        seats.in_pieces = GroupSet::new();
         seats.from_mirrors = GroupSet::new();
         drop(seats);
         self.retraction.notify_waiters();
@@ -235,7 +239,10 @@ impl Audience {
             let span = GroupSpan::covering(range);
             set.within(span).spans().iter().map(|part| overlap(*part, range)).sum()
         };
-        let near = bytes_in(&seats.from_neighbours) + bytes_in(&seats.in_quarantine);
+        let near = [&seats.from_neighbours, &seats.in_quarantine, &seats.in_pieces]
+            .map(bytes_in)
+            .iter()
+            .sum::<u64>();
         let shelf = bytes_in(&seats.on_shelf);
         let mirrored = bytes_in(&seats.from_mirrors);
         counters.served(SourceKind::Neighbour).add(near);

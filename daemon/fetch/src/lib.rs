@@ -19,6 +19,7 @@ mod holders;
 mod job;
 pub mod journal;
 mod lane;
+pub mod pieces;
 pub mod plan;
 pub mod reader;
 pub mod relay;

@@ -14,6 +14,8 @@ use kith_model::sharing::Audience;
 use kith_model::trust::Role;
 use kith_model::verify::Run;
 
+use crate::pieces::Pieces;
+
 /// Where bytes come from, as metrics and people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
@@ -137,12 +139,16 @@ pub enum Truth {
     Digest(Algorithm),
     /// What the origin sent is no part of the claimed object.
     Parts,
+    /// The piece of the claimed object that begins at this byte does not have the hash that the origin told.
+    Piece(u64),
 }
 
 /// What an answer points to besides itself.
 pub enum Lead {
     /// Further digests of the whole.
     Digests(Ladder),
+    /// Hashes of its pieces, told by the origin over an authenticated channel.
+    Pieces(std::sync::Arc<Pieces>),
     /// A place that is said to have the same bytes.
     Mirror {
         /// Delivers them; what it sends is proven by nobody yet, or by the origin's piece hashes.

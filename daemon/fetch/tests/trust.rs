@@ -89,6 +89,35 @@ fn slow_origin(body: &Bytes) -> ScriptedOrigin {
     ScriptedOrigin::serving(body.clone()).slow(FEW)
 }
 
+// Hashes of pieces
+
+#[tokio::test]
+async fn under_hashes_of_pieces_one_other_household_is_streamed() {
+    let body = sample(20 * MIB, 21);
+    let near = without_end(ScriptedNeighbour::holding(body.clone()).of_others(1));
+    let house = House::new(slow_origin(&body).with_pieces(), vec![near.clone()]);
+    let client = Client::of(house.get(None).await);
+    until(|| client.read() > 2 * FEW_BYTES).await;
+    let_go(&house, &[&near]);
+    assert_eq!(client.end().await.expect("whole"), body);
+    assert_eq!(near.told_false(), None);
+    assert_eq!(house.stored().await.standing, Standing::FirstHand);
+}
+
+#[tokio::test]
+async fn a_piece_that_does_not_match_is_shown_to_nobody_and_refutes_the_claim() {
+    let body = sample(20 * MIB, 22);
+    let near = ScriptedNeighbour::holding(lie(&body)).of_others(1);
+    let house = House::new(slow_origin(&body).with_pieces(), vec![near.clone()]);
+    let client = Client::of(house.get(None).await);
+    until(|| near.told_false().is_some()).await;
+    assert_eq!(near.told_false(), Some(Truth::Piece(15 * MIB as u64)));
+    near.paired.store(false, SeqCst);
+    let_go(&house, &[]);
+    assert_eq!(client.end().await.expect("whole"), body);
+    assert_eq!(house.stored().await.object, ObjectId::of(&body));
+}
+
 // A digest of the whole
 
 #[tokio::test]

@@ -68,6 +68,12 @@ impl Run {
         Self { first, bytes, leaves, provenance }
     }
 
+    /// The same bytes, which were found to match the origin's piece hashes.
+    #[must_use]
+    pub fn matched_pieces(self) -> Self {
+        Self { provenance: Provenance::Pieces, ..self }
+    }
+
     /// The same bytes, vouched for by nobody.
     #[must_use]
     pub fn disowned(self) -> Self {

@@ -273,6 +273,9 @@ impl Neighbour {
             Truth::Digest(algorithm) => {
                 format!("that object does not have the {} digest that the site gave", algorithm.as_str())
             }
+            Truth::Piece(at) => {
+                format!("the piece at byte {at} of that object does not have the hash that the site gave")
+            }
             Truth::Parts => "what the site sent is no part of that object".to_owned(),
         };
         Evidence {

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, StatusCode};
 use kith_fetch::ask::{Redirects, Verb};
+use kith_fetch::pieces::Pieces;
 use kith_fetch::source::{Lead, Proof};
 use kith_model::key::{Scheme, Target};
 use kith_model::ladder::{Digest, Ladder, Rung, Teller};
@@ -24,7 +25,6 @@ use crate::client::Way;
 use crate::ladder::{Description, DescriptionKind, Mirror, Told, best};
 use crate::metalink::{self, File};
 use crate::mirror::MirrorSource;
-use crate::pieces::Pieces;
 use crate::request;
 use crate::web::{Arrival, Journey, Shared};
 
@@ -81,7 +81,11 @@ impl Leads {
                 self.found.push(Lead::Digests(ladder));
             }
             let pieces = file.pieces.filter(|pieces| pieces.suits(subject.length));
+            let is_first = self.pieces.is_none();
             self.pieces = self.pieces.take().or_else(|| pieces.map(Arc::new));
+            if let Some(pieces) = self.pieces.as_ref().filter(|_| is_first && channel == Scheme::Https) {
+                self.found.push(Lead::Pieces(Arc::clone(pieces)));
+            }
         }
         self.mirrors.extend(file.mirrors);
         self.found.extend(file.torrents.into_iter().map(Lead::Torrent));

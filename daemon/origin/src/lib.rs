@@ -18,7 +18,6 @@ pub mod ladder;
 mod leads;
 pub mod metalink;
 mod mirror;
-pub mod pieces;
 mod relay;
 mod request;
 pub mod resolve;

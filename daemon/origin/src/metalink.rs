@@ -4,6 +4,7 @@
 //! none, and entities of one's own are a known way to make little text large. Says nothing about whose word it is.
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+use kith_fetch::pieces::Pieces;
 use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest};
 use kith_model::limits::{
@@ -16,7 +17,6 @@ use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
 use crate::ladder::{Mirror, best};
-use crate::pieces::Pieces;
 
 /// One file of a metalink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

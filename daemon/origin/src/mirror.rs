@@ -14,6 +14,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 use kith_fetch::ask::{AskError, Part, Redirects, Verb};
 use kith_fetch::assemble::{self, RUN_GROUPS_MAX};
+use kith_fetch::pieces::Pieces;
 use kith_fetch::source::{Abilities, ByteStream, Fault, Lane, Source, SourceError, SourceKind};
 use kith_model::key::Target;
 use kith_model::range::{ByteRange, ChunkGroup, GROUP_BYTES, GroupSpan};
@@ -22,7 +23,6 @@ use kith_model::verify::Run;
 use tracing::{debug, info};
 
 use crate::client::Way;
-use crate::pieces::Pieces;
 use crate::request;
 use crate::source::{is_same, up_to};
 use crate::web::{Arrival, Journey, Shared};

@@ -21,6 +21,7 @@ use kith_model::verify::Run;
 use tracing::{debug, warn};
 
 use super::Job;
+use crate::pieces::{Checked, Pieces};
 use crate::plan::{Facts, Place, SourceId};
 use crate::source::{Abilities, Claimant, Fault, Found, Lane, Source, SourceError, SourceKind, Truth};
 
@@ -31,6 +32,8 @@ pub(super) struct Claims {
     all: Vec<Claim>,
     /// The object whose bytes were asked for next door: the only one, however the claims turn out.
     used: Option<ObjectId>,
+    /// Hashes that bytes are held to as they come.
+    pub(super) pieces: Option<Arc<Pieces>>,
     /// Somebody lies: all are judged, and none is used any more.
     over: bool,
 }
@@ -139,8 +142,7 @@ impl Job {
         if self.claims.used.is_some_and(|used| used != object) {
             return None;
         }
-        let published = Published::of(&self.writer.told(), &self.target);
-        let delivery = trust::delivery(published, self.claims.claimants_of(object));
+        let delivery = trust::delivery(self.published(), self.claims.claimants_of(object));
         // A part has no digest to wait for; and when the check fails, it must be clear whose bytes were wrong.
         let may_hold_back = || !self.audience.has_part_reader() && !self.has_flat_mirrors();
         match delivery {
@@ -150,12 +152,23 @@ impl Job {
         }
     }
 
+    fn published(&self) -> Published {
+        match &self.claims.pieces {
+            Some(_) => Published::Pieces,
+            None => Published::of(&self.writer.told(), &self.target),
+        }
+    }
+
     fn seat(&mut self, at: usize, delivery: Delivery) -> Option<(SourceId, Delivery)> {
         let claim = &self.claims.all[at];
-        let (place, source): (Place, Arc<dyn Source>) = match delivery {
-            Delivery::Stream => (Place::Near, Arc::clone(&claim.source)),
-            Delivery::HoldBack => (Place::Mirror, Arc::new(HeldBack(Arc::clone(&claim.source)))),
-            Delivery::Never => return None,
+        let source = Arc::clone(&claim.source);
+        let (place, source): (Place, Arc<dyn Source>) = match (delivery, &self.claims.pieces, self.length) {
+            (Delivery::Stream, Some(pieces), Some(length)) => {
+                (Place::Near, Arc::new(Checked { source, pieces: Arc::clone(pieces), length }))
+            }
+            (Delivery::Stream, ..) => (Place::Near, source),
+            (Delivery::HoldBack, ..) => (Place::Mirror, Arc::new(HeldBack(source))),
+            (Delivery::Never, ..) => return None,
         };
         let abilities = source.abilities();
         let lanes_max = abilities.lanes_max.max(1);
@@ -176,12 +189,9 @@ impl Job {
 
     /// Whether what came from next door still has somebody's word, where no digest proves it.
     pub(super) fn is_vouched(&self) -> bool {
-        let told = self.writer.told();
-        let is_believed = |object| {
-            let published = Published::of(&told, &self.target);
-            trust::delivery(published, self.claims.claimants_of(object)) != Delivery::Never
-        };
-        told.told() == Strength::Strong
+        let is_believed =
+            |object| trust::delivery(self.published(), self.claims.claimants_of(object)) != Delivery::Never;
+        self.writer.told().told() == Strength::Strong
             || self.audience.neighbour_groups().is_empty()
             || self.claims.used.is_some_and(is_believed)
     }

@@ -39,6 +39,10 @@ impl Job {
                 }
                 Err(error) => debug!(host = %self.host, %error, "what was told later is of another version"),
             },
+            Lead::Pieces(pieces) => {
+                self.claims.pieces = Some(pieces);
+                self.weigh();
+            }
             Lead::Mirror { source, proof } if self.mirrors.waiting.len() < MIRRORS_MAX => {
                 self.mirrors.waiting.push_back((source, proof));
             }

@@ -13,10 +13,11 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use kith_fetch::ask::{Answer, AskError, Origin, Part, Question, Redirects, Verb};
 use kith_fetch::assemble;
 use kith_fetch::fetcher::{Config, Fetcher};
+use kith_fetch::pieces::Pieces;
 use kith_fetch::reader::Reader;
 use kith_fetch::source::{
-    Abilities, ByteStream, Claimant, Fault, Finder, Found, Lane, Source, SourceError, SourceKind, Truth,
-    Wanted,
+    Abilities, ByteStream, Claimant, Fault, Finder, Found, Lane, Lead, Source, SourceError, SourceKind,
+    Truth, Wanted,
 };
 use kith_fetch::wish::{ByteWish, Company, Fetched, Wish};
 use kith_model::key::{Scheme, Target};
@@ -44,6 +45,7 @@ pub(crate) struct ScriptedOrigin {
     pub(crate) body: Mutex<Bytes>,
     pub(crate) tag: Mutex<&'static str>,
     pub(crate) digest: Option<Digest>,
+    pub(crate) hashes: Option<Arc<Pieces>>,
     pub(crate) requests: Mutex<Vec<Option<Part>>>,
     pub(crate) sent: Arc<AtomicU64>,
     /// Pieces that may still be sent; a test that wants to hold the origin back gives few.
@@ -58,6 +60,7 @@ impl ScriptedOrigin {
             body: Mutex::new(body),
             tag: Mutex::new("\"one\""),
             digest: None,
+            hashes: None,
             requests: Mutex::default(),
             sent: Arc::default(),
             pieces: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
@@ -70,6 +73,17 @@ impl ScriptedOrigin {
         let body = self.body.lock().expect("lock").clone();
         let digest = ring::digest::digest(&ring::digest::SHA256, &body);
         Self { digest: Digest::new(Algorithm::Sha256, digest.as_ref()), ..self }
+    }
+
+    /// Names hashes of its pieces of 1 MiB.
+    pub(crate) fn with_pieces(self) -> Self {
+        let body = self.body.lock().expect("lock").clone();
+        let digest = |piece: &[u8]| {
+            let digest = ring::digest::digest(&ring::digest::SHA256, piece);
+            Digest::new(Algorithm::Sha256, digest.as_ref()).expect("32 bytes")
+        };
+        let digests: Vec<_> = body.chunks(MIB).map(digest).collect();
+        Self { hashes: Pieces::new(MIB as u64, &digests).map(Arc::new), ..self }
     }
 
     pub(crate) fn slow(self, pieces: usize) -> Self {
@@ -191,6 +205,10 @@ impl Source for OriginSource {
     }
 
     fn blame(&self, _fault: Fault) {}
+
+    fn leads(&self) -> BoxStream<'static, Lead> {
+        stream::iter(self.origin.hashes.clone().map(Lead::Pieces)).boxed()
+    }
 }
 
 /// A neighbour that holds some object and claims that it is what is wanted.
