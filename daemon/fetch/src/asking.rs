@@ -343,6 +343,7 @@ impl Asking<'_> {
             reach: drafted.reach,
             leads,
             host: self.wish.target.host().to_owned(),
+            speeds: Arc::clone(&self.fetcher.inner.speeds),
             seed: unix_now().0,
         });
         self.fetcher.publish(&shared);

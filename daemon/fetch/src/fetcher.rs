@@ -33,6 +33,7 @@ use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::reader::{Extent, Reader};
 use crate::source::Finder;
+use crate::speeds::Speeds;
 use crate::wish::{Arriving, ByteWish, Collapsed, Company, FetchError, Fetched, Wish};
 
 /// Touches on their way at once: a burst of small hits must not become a burst of connections to one site.
@@ -84,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) absences: Absences,
     /// Which neighbours hold what lies on the shelf.
     pub(crate) holders: Arc<Holders>,
+    pub(crate) speeds: Arc<Speeds>,
     /// Jobs that can be joined, and questions whose answer may become one.
     running: Mutex<Running>,
     pub(crate) tasks: TaskTracker,
@@ -134,6 +136,7 @@ impl Fetcher {
             journal: Journal::default(),
             absences: Absences::default(),
             holders: Arc::default(),
+            speeds: Arc::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             touches: Arc::new(Semaphore::new(TOUCHES_MAX)),

@@ -44,6 +44,7 @@ use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
 use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind, Truth};
+use crate::speeds::Speeds;
 
 /// How long a job goes on after its last reader left: a player that seeks or a client that retries comes back
 /// within seconds.
@@ -76,6 +77,7 @@ pub(crate) struct Beginning {
     /// What the origin's answer pointed to.
     pub(crate) leads: BoxStream<'static, Lead>,
     pub(crate) host: String,
+    pub(crate) speeds: Arc<Speeds>,
     pub(crate) seed: u64,
 }
 
@@ -117,6 +119,7 @@ pub(crate) struct Job {
     began: Instant,
     target: Target,
     host: String,
+    speeds: Arc<Speeds>,
 }
 
 /// Whether bytes of neighbours are shown to readers as they come.
@@ -145,6 +148,7 @@ impl Job {
             reach,
             leads,
             host,
+            speeds,
             seed,
         } = beginning;
         let draft = writer.draft();
@@ -173,6 +177,7 @@ impl Job {
             began: Instant::now(),
             target: draft.key.target,
             host,
+            speeds,
         };
         // Whoever asked first may leave before the job looks; what was wanted is known all the same.
         job.ghosts = job.audience.demands();
@@ -181,11 +186,9 @@ impl Job {
     }
 
     fn begin_lane(&mut self, origin: Option<Arc<dyn Source>>, first: Box<dyn Lane>, span: GroupSpan) {
-        let abilities = origin.as_ref().map(|origin| origin.abilities());
-        let facts = Facts {
-            place: Place::Far,
-            ranges: abilities.is_some_and(|abilities| abilities.ranges),
-            lanes_max: abilities.map_or(1, |abilities| abilities.lanes_max.max(1)),
+        let facts = match &origin {
+            Some(origin) => self.facts(Place::Far, &**origin),
+            None => Facts { ranges: false, ..Facts::of(Place::Far) },
         };
         let source = self.plan.source_added(facts);
         let lane = self.plan.lane_given(source, span, self.now());
@@ -193,6 +196,18 @@ impl Job {
             self.sources.insert(source, origin);
         }
         self.spawn_lane(lane, SourceKind::Origin, Opening::Open(first), span);
+    }
+
+    /// What the plan has to know of a source.
+    fn facts(&self, place: Place, source: &dyn Source) -> Facts {
+        let abilities = source.abilities();
+        Facts {
+            ranges: abilities.ranges,
+            lanes_max: abilities.lanes_max.max(1),
+            grain: abilities.grain.max(1),
+            earlier: self.speeds.recall(source),
+            ..Facts::of(place)
+        }
     }
 
     /// Runs until the object is stored, cannot be completed, or nobody wants it any more; says which.
@@ -518,6 +533,11 @@ impl Job {
 
     async fn end(mut self, stop: &Stop) {
         self.close_lanes().await;
+        for (id, source) in &self.sources {
+            if let Some(estimate) = self.plan.estimate(*id) {
+                self.speeds.note(&**source, estimate);
+            }
+        }
         let verdict = match stop {
             Stop::Stored(_) => Verdict::Right,
             Stop::Abandoned | Stop::Failed(_) => Verdict::Ended,

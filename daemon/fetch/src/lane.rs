@@ -139,7 +139,8 @@ impl LaneWorker {
 
 fn ending(error: &SourceError) -> Ending {
     match error {
-        SourceError::Busy | SourceError::BrokeOff(_) => Ending::Failed,
+        SourceError::Busy => Ending::Busy,
+        SourceError::BrokeOff(_) => Ending::Failed,
         SourceError::Changed | SourceError::NotHeld | SourceError::Mismatch | SourceError::Nonsense(_) => {
             Ending::Useless
         }

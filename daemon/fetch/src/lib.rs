@@ -24,4 +24,5 @@ pub mod plan;
 pub mod reader;
 pub mod relay;
 pub mod source;
+mod speeds;
 pub mod wish;

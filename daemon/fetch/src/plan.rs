@@ -8,16 +8,17 @@
 //! 3. A gap that no lane covers gets one, gaps at a reader's cursor first.
 //! 4. A reader far ahead of the lane that will reach it gets a lane of its own (a seek).
 //! 5. A neighbour that has not proven itself gets a small piece ahead of the lane it may relieve; the lane runs on.
-//! 6. A proven source with nothing to do takes over what a slower lane would need longer for. A neighbour that is
-//!    as fast as the origin takes everything but what is in flight, so that the origin need not send it.
-//! 7. A mirror takes the back of the longest far lane: a piece at first, then as much as makes both end together.
-//!    An origin that is done takes the back of a mirror's.
+//! 6. A proven neighbour with nothing to do takes over what a slower lane would need longer for. One that is as fast
+//!    as the origin takes everything but what is in flight, so that the origin need not send it.
+//! 7. Websites, the origin among them, share what no neighbour brings, each by what it can do.
 //! 8. A lane without progress for [`STALL`] is not counted on: its groups are a gap again for every other source.
 //!
-//! What is known of each source is in `sources`, the open lanes are in `lanes`, rules 5 to 7 in `relief`.
+//! What is known of each source is in `sources`, the open lanes are in `lanes`, rules 5 and 6 in `relief`, rule 7 in
+//! `pool`.
 //!
 //! Knows no clock, no task, no bytes: times are durations since the job began. Never plans more than
-//! [`LANES_MAX`] lanes, and never a group twice but by rules 5 and 8, whose pieces are bounded by [`PIECE`].
+//! [`LANES_MAX`] lanes, and never a group twice but by rules 5 and 8, whose pieces are bounded by [`PIECE`], and by a
+//! race for the last ones, half a percent at most.
 
 use std::time::Duration;
 
@@ -25,9 +26,10 @@ use kith_model::range::{GroupSet, GroupSpan};
 
 use self::lanes::{LaneState, Lanes};
 use self::sources::{SourceState, Sources, as_f64};
-pub use self::terms::{Action, Demand, Ending, Facts, LaneId, Place, SourceId};
+pub use self::terms::{Action, Demand, Ending, Estimate, Facts, LaneId, Place, SourceId};
 
 mod lanes;
+mod pool;
 mod relief;
 mod sources;
 mod terms;
@@ -47,6 +49,13 @@ const SEEK_PATIENCE: Duration = Duration::from_millis(400);
 
 /// A span shorter than this is not worth a second source: 512 KiB.
 const STEAL_MIN: u64 = 32;
+
+/// What nobody delivers yet.
+struct Gap {
+    span: GroupSpan,
+    /// Whether a reader waits for its first group, or nobody delivers anything that the reader wants.
+    is_awaited: bool,
+}
 
 /// The plan of one job.
 #[derive(Debug)]
@@ -80,7 +89,11 @@ impl Plan {
 
     /// Adds a source.
     pub fn source_added(&mut self, facts: Facts) -> SourceId {
-        self.sources.add(facts)
+        let id = self.sources.add(facts);
+        if facts.grain > 1 {
+            self.lanes.be_patient_with(id);
+        }
+        id
     }
 
     /// Takes a source out, with its lanes.
@@ -110,24 +123,22 @@ impl Plan {
     pub fn delivered(&mut self, lane: LaneId, span: GroupSpan, now: Duration) {
         self.held.insert(span);
         let Some(lane) = self.lanes.get_mut(lane) else { return };
-        let seconds = now.saturating_sub(lane.progress_at).as_secs_f64();
-        lane.next = lane.next.max(span.end());
-        lane.progress_at = now;
-        lane.stalled = false;
+        let (since, delivered) = lane.deliver(span, now);
         if let Some(source) = self.sources.get_mut(lane.source) {
-            source.deliver(span.len(), seconds);
+            source.deliver(span.len(), since, now, !delivered);
         }
     }
 
     /// A lane is over.
     pub fn lane_ended(&mut self, lane: LaneId, ending: Ending, now: Duration) {
         let Some(lane) = self.lanes.remove(lane) else { return };
-        let jitter = self.jitter();
+        let (jitter, lanes_open) = (self.jitter(), self.lanes.of(lane.source).count());
         let Some(source) = self.sources.get_mut(lane.source) else { return };
         match ending {
             Ending::Done => {}
             Ending::Useless => source.useless = true,
             Ending::Failed => source.fail(now, jitter),
+            Ending::Busy => source.put_off(now, jitter, lanes_open),
         }
     }
 
@@ -174,6 +185,11 @@ impl Plan {
         (source.delivered > 0).then_some(source.rate).flatten()
     }
 
+    /// What a source has shown, for later downloads.
+    pub fn estimate(&self, source: SourceId) -> Option<Estimate> {
+        self.sources.get(source)?.estimate()
+    }
+
     /// The next thing to do at `now`; call until there is nothing. An action counts as done once it is returned.
     pub fn poll(&mut self, now: Duration) -> Option<Action> {
         self.lanes
@@ -188,13 +204,14 @@ impl Plan {
 
     /// When to call [`Self::poll`] again though nothing happened.
     pub fn next_wake(&self, now: Duration) -> Option<Duration> {
-        self.lanes.stalls().chain(self.sources.rests()).filter(|at| *at > now).min()
+        let alarms = self.lanes.stalls().chain(self.sources.rests()).chain(self.doubts(now));
+        alarms.filter(|at| *at > now).min()
     }
 
     // rule 8
     fn mark_stalls(&mut self, now: Duration) -> Option<Action> {
         let source = self.lanes.mark_stalled(now)?;
-        self.sources.get_mut(source)?.stall();
+        self.sources.get_mut(source)?.stall(now);
         Some(Action::Slow { source })
     }
 
@@ -232,22 +249,39 @@ impl Plan {
 
     // rule 3
     fn fill_gap(&mut self, now: Duration) -> Option<Action> {
-        let gap = self.gaps().into_iter().next()?;
-        let source = self.best_idle(gap.start(), now)?;
+        let (gap, source) = self.gaps().into_iter().find_map(|gap| {
+            let source = if gap.is_awaited {
+                self.best_idle(gap.span.start(), now)
+            } else {
+                self.best_free(gap.span, now)
+            };
+            Some((gap.span, source?))
+        })?;
         // A lane of a source without ranges starts at the front, whatever is missing.
-        let start = if self.sources.has_ranges(source) { gap.start() } else { 0 };
+        let span = if self.sources.has_ranges(source) {
+            self.portion(source, gap, now)
+        } else {
+            GroupSpan::clamped(0, gap.end())
+        };
         self.lanes.close_all(|lane| lane.stalled && lane.rest().contains(gap.start()));
-        self.lanes.open(source, GroupSpan::clamped(start, gap.end()), now);
+        self.lanes.open(source, span, now);
         self.lanes.take_action()
     }
 
     /// What is wanted, not here and not coming; at readers' cursors first.
-    fn gaps(&self) -> Vec<GroupSpan> {
-        let mut covered = self.held.clone();
+    fn gaps(&self) -> Vec<Gap> {
+        let mut coming = GroupSet::new();
         for (_, lane) in self.lanes.iter().filter(|(_, lane)| lane.is_relied_on()) {
-            covered.insert(lane.rest());
+            coming.insert(lane.rest());
         }
-        self.wanted().iter().filter_map(|span| covered.missing_in(*span).next()).collect()
+        let mut covered = self.held.clone();
+        coming.spans().iter().for_each(|span| covered.insert(*span));
+        let gap = |wanted: &GroupSpan| {
+            let span = covered.missing_in(*wanted).next()?;
+            let is_awaited = span.start() == wanted.start() || coming.within(*wanted).is_empty();
+            Some(Gap { span, is_awaited })
+        };
+        self.wanted().iter().filter_map(gap).collect()
     }
 
     // rule 4
@@ -280,25 +314,29 @@ impl Plan {
         late.then_some((id, demand.cursor))
     }
 
-    /// The best source that could open a lane at `group` now. A near source that keeps up goes first, one that
-    /// stalled goes last; one whose stalled lane makes the gap is no help.
+    /// The best source that could open a lane at `group` now. A near source that keeps up goes first, then the fastest
+    /// website, and one that stalled last; one whose stalled lane makes the gap is no help.
     fn best_idle(&self, group: u64, now: Duration) -> Option<SourceId> {
         let far = self.sources.far_rate();
         let rank = |source: &SourceState| match (source.facts.place, source.rate) {
             (Place::Near, Some(rate)) if source.delivered > 0 && rate > 0.0 && rate >= far * 0.25 => 0,
-            (Place::Far, _) if source.facts.ranges || group == 0 => 1,
-            (Place::Near, None) => 2,
-            (Place::Near, Some(_)) => 3,
-            (Place::Far, _) => 4,
+            (Place::Mirror, Some(rate)) if source.facts.is_shown && rate > far => 1,
+            (Place::Far, _) if source.facts.ranges || group == 0 => 2,
+            (Place::Near, None) => 3,
+            (Place::Near, Some(_)) => 4,
+            (Place::Far, _) => 5,
             // What it delivers is not shown before the whole was checked: better than nothing.
-            (Place::Mirror, _) => 5,
+            (Place::Mirror, _) => 6,
         };
         let stuck_there =
             |id: SourceId| self.lanes.of(id).any(|(_, lane)| lane.stalled && lane.rest().contains(group));
         self.sources
             .iter()
             .filter(|(id, _)| self.is_idle(*id, now) && !stuck_there(*id))
-            .min_by_key(|(_, source)| rank(source))
+            .min_by(|(_, one), (_, other)| {
+                let faster = || other.rate.unwrap_or(0.0).total_cmp(&one.rate.unwrap_or(0.0));
+                rank(one).cmp(&rank(other)).then_with(faster)
+            })
             .map(|(id, _)| id)
     }
 

@@ -45,6 +45,8 @@ pub struct Abilities {
     pub ranges: bool,
     /// How many lanes may be open at once.
     pub lanes_max: usize,
+    /// Groups that it delivers together or not at all, at multiples of this number: 1, or the length of a piece.
+    pub grain: u64,
 }
 
 /// Delivers groups of one representation or object.

@@ -321,6 +321,12 @@ pub const MIRRORS_MAX: usize = 16;
 /// Mirrors of one download that are dialled at once: what the uplink needs to be full, and no more sites bothered.
 pub const MIRRORS_AT_ONCE_MAX: usize = 3;
 
+/// Sources whose speed in earlier downloads is remembered; the oldest are forgotten. One takes 100 bytes.
+pub const SPEEDS_MAX: usize = 256;
+
+/// How long a speed is remembered: uplinks are shared, and what was so an hour ago says little.
+pub const SPEEDS_KEPT: Duration = Duration::from_hours(1);
+
 /// Smallest object in bytes that mirrors are asked for: a handshake costs as long as 1 MiB takes on a usual line.
 pub const MIRROR_OBJECT_BYTES_MIN: u64 = 4 * 1024 * 1024;
 

@@ -229,7 +229,7 @@ impl Source for Neighbour {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { ranges: true, lanes_max: LANES_MAX }
+        Abilities { ranges: true, lanes_max: LANES_MAX, grain: 1 }
     }
 
     fn door(&self) -> Option<SocketAddr> {

@@ -61,7 +61,9 @@ impl Source for MirrorSource {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { ranges: true, lanes_max: 1 }
+        let grain = self.0.pieces.as_ref().map_or(1, |pieces| pieces.length() / GROUP_BYTES);
+        // One that works, and one that is asked for while it ends.
+        Abilities { ranges: true, lanes_max: 2, grain }
     }
 
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {

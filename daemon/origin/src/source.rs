@@ -192,7 +192,7 @@ impl Source for WebSource {
     fn abilities(&self) -> Abilities {
         // the answer that the source came with is read beside its lanes
         let lanes_max = self.0.shared.connections_per_host_max().saturating_sub(1).max(1);
-        Abilities { ranges: self.0.ranges.load(Ordering::Relaxed), lanes_max }
+        Abilities { ranges: self.0.ranges.load(Ordering::Relaxed), lanes_max, grain: 1 }
     }
 
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {

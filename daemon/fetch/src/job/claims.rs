@@ -170,9 +170,8 @@ impl Job {
             (Delivery::HoldBack, ..) => (Place::Mirror, Arc::new(HeldBack(source))),
             (Delivery::Never, ..) => return None,
         };
-        let abilities = source.abilities();
-        let lanes_max = abilities.lanes_max.max(1);
-        let id = self.plan.source_added(Facts { place, ranges: abilities.ranges, lanes_max });
+        let facts = Facts { is_shown: delivery == Delivery::Stream, ..self.facts(place, &*source) };
+        let id = self.plan.source_added(facts);
         debug!(source = source.label(), object = %claim.object, ?delivery, "a neighbour is asked");
         self.claims.used = Some(claim.object);
         self.sources.insert(id, source);

@@ -65,12 +65,7 @@ impl Job {
                 break;
             };
             let Some((source, proof)) = self.mirrors.waiting.remove(at) else { break };
-            let abilities = source.abilities();
-            let facts = Facts {
-                place: Place::Mirror,
-                ranges: abilities.ranges,
-                lanes_max: abilities.lanes_max.max(1),
-            };
+            let facts = Facts { is_shown: proof == Proof::Pieces, ..self.facts(Place::Mirror, &*source) };
             let id = self.plan.source_added(facts);
             debug!(host = %self.host, mirror = source.label(), ?proof, "a mirror is said to hold it");
             self.sources.insert(id, source);

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of why a lane is opened, cut or closed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kith_model::range::GroupSpan;
@@ -19,10 +19,24 @@ pub(super) struct LaneState {
     /// Where this lane's piece was laid ahead of another lane on purpose.
     pub(super) trial: bool,
     pub(super) progress_at: Duration,
+    /// Whether anything came over it.
+    pub(super) delivered: bool,
     pub(super) stalled: bool,
+    /// Silence after which it is not counted on.
+    patience: Duration,
 }
 
 impl LaneState {
+    /// Takes note of what it delivered; returns when it delivered before, and whether it did.
+    pub(super) fn deliver(&mut self, span: GroupSpan, now: Duration) -> (Duration, bool) {
+        let before = (self.progress_at, self.delivered);
+        self.next = self.next.max(span.end());
+        self.progress_at = now;
+        self.delivered = true;
+        self.stalled = false;
+        before
+    }
+
     /// What it has not delivered yet.
     pub(super) fn rest(&self) -> GroupSpan {
         GroupSpan::clamped(self.next, self.end)
@@ -40,9 +54,16 @@ pub(super) struct Lanes {
     open: BTreeMap<LaneId, LaneState>,
     opened: u64,
     pending: VecDeque<Action>,
+    /// Sources whose pieces come slowly because they are large.
+    patient: BTreeSet<SourceId>,
 }
 
 impl Lanes {
+    /// Lanes of this source may be silent for longer: what they deliver is shown only piece by piece.
+    pub(super) fn be_patient_with(&mut self, source: SourceId) {
+        self.patient.insert(source);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
@@ -104,7 +125,9 @@ impl Lanes {
             end: span.end(),
             trial,
             progress_at: now,
+            delivered: false,
             stalled: false,
+            patience: if self.patient.contains(&source) { 2 * STALL } else { STALL },
         };
         self.open.insert(id, state);
         id
@@ -134,19 +157,19 @@ impl Lanes {
         }
     }
 
-    /// Marks one that has not delivered for [`STALL`]; returns whose it is.
+    /// Marks one that has not delivered for too long; returns whose it is.
     pub(super) fn mark_stalled(&mut self, now: Duration) -> Option<SourceId> {
         let stalled = self
             .open
             .values_mut()
-            .find(|lane| !lane.stalled && now.saturating_sub(lane.progress_at) >= STALL)?;
+            .find(|lane| !lane.stalled && now.saturating_sub(lane.progress_at) >= lane.patience)?;
         stalled.stalled = true;
         Some(stalled.source)
     }
 
     /// When each lane would be marked.
     pub(super) fn stalls(&self) -> impl Iterator<Item = Duration> {
-        self.open.values().filter(|lane| !lane.stalled).map(|lane| lane.progress_at + STALL)
+        self.open.values().filter(|lane| !lane.stalled).map(|lane| lane.progress_at + lane.patience)
     }
 
     /// The lane that is counted on with the most before it.

@@ -1,11 +1,13 @@
-//! How a source with nothing to do relieves one that is busy: rules 5 to 7 of the plan.
+//! How a neighbour relieves the origin, and the origin a slow neighbour: rules 5 and 6 of the plan. Asks
+//! [`super::pool`] for what websites do among themselves.
 
 use std::time::Duration;
 
 use kith_model::range::GroupSpan;
 
 use super::lanes::LaneState;
-use super::sources::{as_f64, whole};
+use super::pool::SHARE_MIN;
+use super::sources::{KEEPS_UP, SourceState, as_f64, whole};
 use super::terms::{Action, Place, SourceId};
 use super::{PIECE, Plan, STEAL_MIN};
 
@@ -15,6 +17,22 @@ const NEAR_WATCH_S: f64 = 0.25;
 /// The same for an origin before it may be found faster: longer than the burst that a shaped uplink begins with.
 const FAR_WATCH_S: f64 = 0.05;
 
+/// What [`KEEPS_UP`] is while less than [`FAR_SURE`] groups, 2 MiB, came of the origin: it may be a quarter faster than it seemed.
+const KEEPS_UP_PERHAPS: f64 = 1.25;
+const FAR_SURE: u64 = 128;
+
+/// Groups that an origin has delivered before its rate is more than the burst that a shaped uplink begins with: 512 KiB.
+const FAR_KNOWN: u64 = 32;
+
+/// Seconds that a neighbour must need for the rest before the origin's rate is looked at.
+const LOOK_S: f64 = 1.0;
+
+/// A neighbour is so many times faster than the first groups of the origin came: they cannot have misled that much.
+const CLEARLY_FASTER: f64 = 8.0;
+
+/// Seconds that a slow neighbour's end is waited for: a question to the origin would take as long.
+const NEAR_WAIT_S: f64 = 0.25;
+
 impl Plan {
     // rules 5, 6 and 7
     pub(super) fn relieve(&mut self, now: Duration) -> Option<Action> {
@@ -22,14 +40,20 @@ impl Plan {
         let idle: Vec<SourceId> =
             self.sources.iter().map(|(id, _)| id).filter(|id| self.is_idle(*id, now)).collect();
         for source in idle {
-            let Some(state) = self.sources.get(source) else { continue };
-            match (state.facts.place, state.delivered) {
-                (Place::Near, 0) => self.lay_trial(source, now),
-                (Place::Mirror, _) if self.sources.has_proven_neighbour() => {}
-                (Place::Mirror, 0) => self.try_mirror(source, now),
-                _ if state.facts.ranges => self.take_over(source, now),
-                _ => {}
+            let Some(facts) = self.sources.get(source).map(|source| source.facts) else { continue };
+            match facts.place {
+                // Its first pieces tell how fast it is; until then the other lane runs on.
+                Place::Near if self.is_tried(source) && self.sources.rate(source) > Some(0.0) => {
+                    self.take_over(source, now);
+                }
+                Place::Near => self.lay_trial(source, now),
+                Place::Far if facts.ranges && self.stand_in(source, now) => {}
+                Place::Far if facts.ranges && self.take_from_slow(source, now) => {}
+                // Then nobody else's uplink is bothered.
+                _ if self.sources.has_proven_neighbour() => {}
+                _ => self.share_out(source, now),
             }
+            // What was freed for a source is a gap now.
             if let Some(action) = self.lanes.take_action() {
                 return Some(action);
             }
@@ -57,65 +81,23 @@ impl Plan {
         self.lanes.open_trial(source, piece, now);
     }
 
-    // rule 7
-    fn try_mirror(&mut self, source: SourceId, now: Duration) {
-        let is_far = |lane: &LaneState| self.sources.place(lane.source) != Some(Place::Near);
-        let Some((id, victim)) = self.lanes.longest(is_far) else { return };
-        let rest = victim.rest();
-        if !self.sources.has_ranges(source) || rest.len() < 2 * PIECE {
-            return;
-        }
-        let start = rest.end() - PIECE;
-        self.lanes.cut(id, start);
-        self.lanes.open(source, GroupSpan::clamped(start, rest.end()), now);
-    }
-
-    // rules 6 and 7
+    // rule 6
     fn take_over(&mut self, thief: SourceId, now: Duration) {
-        let Some(place) = self.sources.place(thief) else { return };
-        let busy = self.lanes.of(thief).next().is_some();
-        let eligible = |lane: &LaneState| {
-            lane.source != thief
-                && match (place, self.sources.place(lane.source)) {
-                    (Place::Near, _)
-                    | (Place::Far, Some(Place::Near))
-                    | (Place::Mirror, Some(Place::Far | Place::Mirror)) => true,
-                    // The origin is never split against itself, and takes from mirrors only when it is done.
-                    (Place::Far, Some(Place::Mirror)) => !busy,
-                    (Place::Far | Place::Mirror, _) => false,
-                }
-        };
-        let Some((id, victim)) = self.lanes.longest(eligible) else { return };
+        let Some((id, victim)) = self.lanes.longest(|lane| lane.source != thief) else { return };
         let (rest, source) = (victim.rest(), victim.source);
-        let Some(victim_place) = self.sources.place(source) else { return };
-        let theirs = self.sources.rate(source);
         let Some(ours) = self.sources.rate(thief).filter(|rate| *rate > 0.0) else { return };
-        if (place, victim_place) == (Place::Far, Place::Near) && !self.is_known_slow(source, thief) {
-            return;
-        }
-        let share = match (place, victim_place, theirs) {
-            (Place::Near, Place::Far | Place::Mirror, Some(theirs)) if ours < 0.9 * theirs => {
-                tail_share(rest.len(), ours, theirs)
-            }
+        let theirs = self.sources.rate(source);
+        let is_near = self.sources.place(source) == Some(Place::Near);
+        let share = match theirs {
+            Some(theirs) if ours < SHARE_MIN * theirs => 0,
             // What is on the way arrives anyhow; all that follows comes from next door.
-            (Place::Near, Place::Far | Place::Mirror, theirs) => {
+            theirs if !is_near && !self.is_slower(thief, source) => {
                 rest.len().saturating_sub(whole(theirs.unwrap_or(0.0) * 0.03).max(1))
             }
-            (Place::Far, Place::Near, Some(theirs)) if theirs * 4.0 < ours => rest.len(),
-            (Place::Far, Place::Near, Some(theirs)) if theirs * 2.0 < ours => {
-                tail_share(rest.len(), ours, theirs)
-            }
-            (Place::Far, Place::Near | Place::Far, _) => 0,
-            // Who waits for the end of a download waits for nobody who is much slower.
-            (Place::Far, Place::Mirror, theirs) if theirs.is_none_or(|theirs| theirs * 4.0 < ours) => {
-                rest.len()
-            }
-            (Place::Near, Place::Near, theirs) | (Place::Far | Place::Mirror, _, theirs) => {
-                tail_share(rest.len(), ours, theirs.unwrap_or(ours))
-            }
+            theirs if self.is_free(thief, now) => tail_share(rest.len(), ours, theirs.unwrap_or(ours)),
+            _ => 0,
         };
-        let takes_all = victim_place == Place::Mirror && share == rest.len() && share > 0;
-        if share < STEAL_MIN && !takes_all {
+        if share < STEAL_MIN {
             return;
         }
         let start = rest.end() - share;
@@ -123,15 +105,95 @@ impl Plan {
         self.lanes.open(thief, GroupSpan::clamped(start, rest.end()), now);
     }
 
-    /// Whether all lanes of a neighbour together carry less than half of what the origin does, and both were watched
+    /// Goes on, piece by piece, where a neighbour is silent for longer than it usually is, until it comes back or is
+    /// not counted on any more; says whether there is such a neighbour.
+    fn stand_in(&mut self, origin: SourceId, now: Duration) -> bool {
+        let is_silent = |lane: &LaneState| {
+            self.sources.place(lane.source) == Some(Place::Near) && self.doubt_s(lane, now) > 0.0
+        };
+        let Some((_, lane)) = self.lanes.longest(is_silent) else { return false };
+        if !self.is_free(origin, now) {
+            return false;
+        }
+        let neighbour = lane.source;
+        let Some(gap) = self.held.missing_in(lane.rest()).next() else { return false };
+        let piece = GroupSpan::clamped(gap.start(), gap.end().min(gap.start() + PIECE));
+        self.lanes.open_trial(origin, piece, now);
+        if let Some(neighbour) =
+            self.sources.get_mut(neighbour).filter(|it| it.rate.is_some_and(|rate| rate > 0.0))
+        {
+            neighbour.stall(now);
+        }
+        true
+    }
+
+    /// Takes from a neighbour what it would need much longer for; says whether it did.
+    fn take_from_slow(&mut self, origin: SourceId, now: Duration) -> bool {
+        let is_near = |lane: &LaneState| self.sources.place(lane.source) == Some(Place::Near);
+        let Some((id, victim)) = self.lanes.longest(is_near) else { return false };
+        let (rest, source) = (victim.rest(), victim.source);
+        let theirs = self.sources.rate(source);
+        let (Some(ours), Some(theirs)) = (self.sources.rate(origin), theirs) else { return false };
+        if !self.is_free(origin, now) || as_f64(rest.len()) < theirs * NEAR_WAIT_S {
+            return false;
+        }
+        let share = match () {
+            () if self.is_known_slow(source, origin) && theirs * 4.0 < ours => rest.len(),
+            () if self.is_known_slow(source, origin) || self.is_slower(source, origin) => {
+                tail_share(rest.len(), ours, theirs)
+            }
+            () if self.is_worth_a_look(victim, origin) => FAR_KNOWN.min(rest.len() / 4),
+            () => 0,
+        };
+        if share == 0 {
+            return false;
+        }
+        let start = rest.end() - share;
+        self.lanes.cut(id, start);
+        self.lanes.open(origin, GroupSpan::clamped(start, rest.end()), now);
+        true
+    }
+
+    /// Whether a neighbour carries less than a website alone would. While little was seen of that, what looks like as
+    /// much may be less.
+    fn is_slower(&self, neighbour: SourceId, website: SourceId) -> bool {
+        let Some(origin) = self.sources.get(website) else { return false };
+        let rate = |id| self.sources.rate(id).unwrap_or(0.0);
+        let least = if origin.delivered < FAR_SURE { KEEPS_UP_PERHAPS } else { KEEPS_UP };
+        self.is_origin_known(website) && self.is_tried(neighbour) && rate(neighbour) < least * rate(website)
+    }
+
+    /// Whether too little was seen of the origin to say that it would not be faster than a neighbour, which has enough
+    /// before it that a piece of the origin's makes no difference.
+    fn is_worth_a_look(&self, lane: &LaneState, origin: SourceId) -> bool {
+        let theirs = self.sources.rate(lane.source).unwrap_or(0.0);
+        let ours = self.sources.rate(origin).unwrap_or(0.0);
+        !self.is_origin_known(origin)
+            && self.lanes.of(origin).next().is_none()
+            && self.is_tried(lane.source)
+            && theirs < ours * CLEARLY_FASTER
+            && as_f64(lane.rest().len()) > theirs * LOOK_S
+    }
+
+    fn is_origin_known(&self, origin: SourceId) -> bool {
+        self.sources.get(origin).is_some_and(|source| source.delivered >= FAR_KNOWN)
+    }
+
+    /// Whether enough was seen of a neighbour to say how fast it is.
+    fn is_tried(&self, neighbour: SourceId) -> bool {
+        let is_enough =
+            |source: &SourceState| source.delivered >= STEAL_MIN || source.active_s >= NEAR_WATCH_S;
+        self.sources.get(neighbour).is_some_and(|source| source.delivered > 0 && is_enough(source))
+    }
+
+    /// Whether a neighbour carries less than half of what the origin does, and both were watched
     /// for long enough to say so: a shaped uplink begins with a burst, a LAN with a handshake.
     fn is_known_slow(&self, neighbour: SourceId, origin: SourceId) -> bool {
-        let lanes = self.lanes.of(neighbour).filter(|(_, lane)| !lane.stalled).count();
-        let together = self.sources.rate(neighbour).unwrap_or(0.0) * as_f64(lanes as u64);
+        let theirs = self.sources.rate(neighbour).unwrap_or(0.0);
         let watched = |id, seconds| self.sources.get(id).is_some_and(|source| source.active_s >= seconds);
         watched(neighbour, NEAR_WATCH_S)
             && watched(origin, FAR_WATCH_S)
-            && together * 2.0 < self.sources.rate(origin).unwrap_or(0.0)
+            && theirs * 2.0 < self.sources.rate(origin).unwrap_or(0.0)
     }
 }
 

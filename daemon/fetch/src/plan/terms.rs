@@ -1,5 +1,7 @@
 //! The words the plan is told things in and says things in.
 
+use std::time::Duration;
+
 use kith_model::range::GroupSpan;
 
 /// A source of the job.
@@ -20,7 +22,7 @@ pub struct Demand {
 }
 
 /// What the plan has to know of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Facts {
     /// Near sources are preferred: what they deliver costs no uplink.
     pub place: Place,
@@ -28,6 +30,28 @@ pub struct Facts {
     pub ranges: bool,
     /// Lanes at once.
     pub lanes_max: usize,
+    /// Groups that are checked together: less than that is fetched in vain.
+    pub grain: u64,
+    /// Whether what it delivers can be read before the whole is checked.
+    pub is_shown: bool,
+    /// What it has shown in earlier downloads.
+    pub earlier: Option<Estimate>,
+}
+
+impl Facts {
+    /// A source with one lane, of which nothing more is known.
+    pub fn of(place: Place) -> Self {
+        Self { place, ranges: true, lanes_max: 1, grain: 1, is_shown: true, earlier: None }
+    }
+}
+
+/// How fast a source is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Groups a second, all its lanes together.
+    pub rate: f64,
+    /// From a question to its first group.
+    pub first_byte: Duration,
 }
 
 /// Where a source is.
@@ -37,7 +61,7 @@ pub enum Place {
     Near,
     /// The origin.
     Far,
-    /// Another website with the same bytes. What it sends cannot be shown at once, so it works from the back.
+    /// Another website with the same bytes.
     Mirror,
 }
 
@@ -48,6 +72,8 @@ pub enum Ending {
     Done,
     /// It broke off; the source may be asked again.
     Failed,
+    /// The source has too much to do; it may be asked again later.
+    Busy,
     /// The source is of no use any more.
     Useless,
 }

@@ -7,6 +7,10 @@ use proptest::prelude::*;
 use super::sources::whole;
 use super::*;
 
+mod efficiency;
+mod never_slower;
+mod simulation;
+
 const STEP: Duration = Duration::from_millis(10);
 
 /// How a simulated source behaves.
@@ -25,17 +29,17 @@ struct Behaviour {
 
 impl Behaviour {
     fn near(rate: f64) -> Self {
-        let facts = Facts { place: Place::Near, ranges: true, lanes_max: 2 };
+        let facts = Facts { lanes_max: 2, ..Facts::of(Place::Near) };
         Self { facts, rate, appears: Duration::from_millis(20), fails_after: None, stalls_after: None }
     }
 
     fn mirror(rate: f64) -> Self {
-        let facts = Facts { place: Place::Mirror, ranges: true, lanes_max: 1 };
+        let facts = Facts { lanes_max: 2, is_shown: false, ..Facts::of(Place::Mirror) };
         Self { facts, rate, appears: Duration::from_millis(100), fails_after: None, stalls_after: None }
     }
 
     fn far(rate: f64) -> Self {
-        let facts = Facts { place: Place::Far, ranges: true, lanes_max: 4 };
+        let facts = Facts { lanes_max: 4, ..Facts::of(Place::Far) };
         Self { facts, rate, appears: Duration::ZERO, fails_after: None, stalls_after: None }
     }
 }
@@ -252,7 +256,7 @@ fn a_source_without_ranges_runs_over_what_is_here() {
     let held = GroupSet::of(GroupSpan::clamped(0, 200));
     let mut plan = Plan::new(Some(300), held, 1);
     plan.readers(all(300));
-    let source = plan.source_added(Facts { ranges: false, lanes_max: 1, place: Place::Far });
+    let source = plan.source_added(Facts { ranges: false, ..Facts::of(Place::Far) });
     let span = GroupSpan::clamped(0, 300);
     assert_eq!(plan.poll(Duration::ZERO), Some(Action::Open { lane: LaneId(0), source, span }));
     assert_eq!(plan.poll(Duration::ZERO), None);
@@ -262,7 +266,7 @@ fn a_source_without_ranges_runs_over_what_is_here() {
 fn a_body_of_unknown_length_comes_over_one_lane() {
     let mut plan = Plan::new(None, GroupSet::new(), 1);
     plan.readers(vec![Demand { cursor: 0, end: u64::MAX }]);
-    let facts = Facts { ranges: false, lanes_max: 1, place: Place::Far };
+    let facts = Facts { ranges: false, ..Facts::of(Place::Far) };
     let source = plan.source_added(facts);
     let lane = plan.lane_given(source, GroupSpan::clamped(0, u64::MAX), Duration::ZERO);
     plan.delivered(lane, GroupSpan::clamped(0, 5), Duration::from_millis(1));

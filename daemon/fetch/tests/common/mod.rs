@@ -182,7 +182,7 @@ impl Source for OriginSource {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { ranges: true, lanes_max: 3 }
+        Abilities { ranges: true, lanes_max: 3, grain: 1 }
     }
 
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {
@@ -306,7 +306,7 @@ impl Source for ScriptedNeighbour {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { ranges: true, lanes_max: 2 }
+        Abilities { ranges: true, lanes_max: 2, grain: 1 }
     }
 
     fn door(&self) -> Option<SocketAddr> {

@@ -1,0 +1,79 @@
+//! Whatever else is said to hold an object: the origin alone would hardly have been faster.
+
+use std::time::Duration;
+
+use super::simulation::{Actor, Outcome, Trouble, fetch, megabytes};
+
+/// As the promise says.
+const SLOWER_MAX: f64 = 1.05;
+
+/// A download that takes less than this many seconds alone may take so much longer: somebody who falls silent just when
+/// he has taken over is missed only then.
+const SHORT_S: f64 = 8.0;
+const MOMENT_S: f64 = 0.35;
+
+const TROUBLES: [Trouble; 12] = [
+    Trouble::Nothing,
+    Trouble::Silent,
+    Trouble::Dies(0),
+    Trouble::Dies(40),
+    Trouble::Dies(400),
+    Trouble::Stalls(10),
+    Trouble::Stalls(100),
+    Trouble::Stalls(1000),
+    Trouble::Refuses,
+    Trouble::Busy,
+    Trouble::Lies,
+    Trouble::Flaps(Duration::from_secs(1)),
+];
+
+fn check(others: &[Actor]) {
+    for (speed, size) in [(2.5, 20), (2.5, 100), (12.5, 20), (12.5, 200)] {
+        let groups = megabytes(size);
+        let alone = fetch(&[Actor::origin(speed)], groups, 1).seconds;
+        for seed in 1..3 {
+            let mut actors = vec![Actor::origin(speed)];
+            actors.extend(others.iter().cloned());
+            let outcome = fetch(&actors, groups, seed);
+            let Outcome { complete, seconds, .. } = outcome;
+            assert!(complete, "{size} MB at {speed} MB/s, {others:?}");
+            let most = alone * SLOWER_MAX + if alone < SHORT_S { MOMENT_S } else { 0.0 };
+            assert!(
+                seconds <= most,
+                "{seconds:.2} s, alone {alone:.2} s: {size} MB at {speed} MB/s with {others:?}, {:?}",
+                outcome.requests
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bad_neighbour_costs_at_most_a_twentieth() {
+    for trouble in TROUBLES {
+        for speed in [0.001, 0.1, 2.0, 10.0, 100.0] {
+            check(&[Actor::neighbour(speed).with(trouble)]);
+        }
+    }
+}
+
+#[test]
+fn a_bad_mirror_costs_at_most_a_twentieth() {
+    for trouble in TROUBLES {
+        for speed in [0.01, 1.0, 20.0] {
+            check(&[Actor::mirror(speed).with(trouble)]);
+            check(&[Actor::stranger(speed).with(trouble)]);
+        }
+    }
+}
+
+#[test]
+fn a_crowd_of_bad_ones_costs_no_more() {
+    let crowd = [
+        Actor::neighbour(50.0).with(Trouble::Flaps(Duration::from_secs(1))),
+        Actor::neighbour(50.0).with(Trouble::Silent),
+        Actor::neighbour(0.05),
+        Actor::mirror(5.0).with(Trouble::Stalls(50)),
+        Actor::mirror(5.0).with(Trouble::Busy),
+    ];
+    check(&crowd);
+}

@@ -1,0 +1,406 @@
+//! A network in virtual time: sources with their own speeds, delays and troubles deliver what a plan asks for.
+//!
+//! The clock moves in steps of a millisecond, chance comes from a seed, so that a figure measured here is the same on
+//! every machine. What a source had sent already when a lane ended counts as sent twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kith_model::range::{GroupSet, GroupSpan};
+
+use crate::plan::sources::{as_f64, whole};
+use crate::plan::{Action, Demand, Ending, Facts, LANES_MAX, LaneId, Place, Plan, SourceId};
+
+/// The clock's step, in seconds and as a duration.
+const STEP_S: f64 = 0.001;
+const STEP: Duration = Duration::from_millis(1);
+
+/// Groups in one run at most, and between two runs that are not full at least, as [`crate::assemble`] hands them out.
+const RUN: u64 = 16;
+const RUN_PAUSE: Duration = Duration::from_millis(8);
+
+/// Groups a second at 1 MB/s.
+pub(super) const MB_S: f64 = 1e6 / 16384.0;
+
+/// Groups of so many MB.
+pub(super) fn megabytes(count: u64) -> u64 {
+    (count * 1_000_000).div_ceil(16384)
+}
+
+/// What is wrong with a source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Trouble {
+    Nothing,
+    /// After so many groups nothing comes any more, and nobody is told.
+    Stalls(u64),
+    /// After so many groups every lane breaks off, and new ones fail.
+    Dies(u64),
+    /// Nobody answers, ever.
+    Silent,
+    /// New lanes are refused for good.
+    Refuses,
+    /// New lanes are put off.
+    Busy,
+    /// The first piece is wrong.
+    Lies,
+    /// Up and down, for so long each; lanes break off when it goes.
+    Flaps(Duration),
+}
+
+/// A source.
+#[derive(Clone, Debug)]
+pub(super) struct Actor {
+    pub(super) facts: Facts,
+    /// Groups a second, over all its lanes together.
+    pub(super) rate: f64,
+    /// From a question to the first byte.
+    pub(super) delay: Duration,
+    /// By which share the rate swings each tenth of a second.
+    pub(super) swing: f64,
+    pub(super) appears: Duration,
+    pub(super) trouble: Trouble,
+}
+
+impl Actor {
+    fn new(place: Place, rate: f64, delay_ms: u64) -> Self {
+        let lanes_max = match place {
+            Place::Near => 4,
+            Place::Far => 3,
+            Place::Mirror => 2,
+        };
+        let appears = match place {
+            Place::Near => Duration::from_millis(20),
+            Place::Far => Duration::ZERO,
+            Place::Mirror => Duration::from_millis(10),
+        };
+        Self {
+            facts: Facts { lanes_max, ..Facts::of(place) },
+            rate,
+            delay: Duration::from_millis(delay_ms),
+            swing: 0.1,
+            appears,
+            trouble: Trouble::Nothing,
+        }
+    }
+
+    /// The origin, at so many MB/s.
+    pub(super) fn origin(speed: f64) -> Self {
+        Self::new(Place::Far, speed * MB_S, 20)
+    }
+
+    /// A mirror whose pieces can be checked.
+    pub(super) fn mirror(speed: f64) -> Self {
+        Self::new(Place::Mirror, speed * MB_S, 20)
+    }
+
+    /// A mirror whose bytes nobody can check before the end.
+    pub(super) fn stranger(speed: f64) -> Self {
+        let mirror = Self::mirror(speed);
+        Self { facts: Facts { is_shown: false, ..mirror.facts }, ..mirror }
+    }
+
+    pub(super) fn neighbour(speed: f64) -> Self {
+        Self::new(Place::Near, speed * MB_S, 1)
+    }
+
+    pub(super) fn with(self, trouble: Trouble) -> Self {
+        Self { trouble, ..self }
+    }
+
+    /// Groups it can deliver within so long, as far as it is known beforehand.
+    fn capacity(&self, seconds: f64) -> f64 {
+        let plain = self.rate * seconds;
+        match self.trouble {
+            Trouble::Nothing => plain,
+            Trouble::Stalls(after) | Trouble::Dies(after) => plain.min(as_f64(after)),
+            Trouble::Silent | Trouble::Refuses | Trouble::Busy | Trouble::Lies => 0.0,
+            Trouble::Flaps(_) => plain / 2.0,
+        }
+    }
+}
+
+/// The shortest time in which all of them together could deliver so much.
+pub(super) fn ideal(actors: &[Actor], groups: u64) -> f64 {
+    let (mut low, mut high) = (0.0, 1e6);
+    for _ in 0..64 {
+        let middle = f64::midpoint(low, high);
+        let sum: f64 = actors.iter().map(|actor| actor.capacity(middle)).sum();
+        if sum < as_f64(groups) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) complete: bool,
+    pub(super) seconds: f64,
+    /// Groups that each source sent, also in vain.
+    pub(super) sent: Vec<f64>,
+    pub(super) requests: Vec<u64>,
+    /// When the first reader was where.
+    pub(super) read_at: Vec<(Duration, u64)>,
+}
+
+impl Outcome {
+    /// Which share of the object was sent once too often.
+    pub(super) fn duplicates(&self, groups: u64) -> f64 {
+        self.sent.iter().sum::<f64>() / as_f64(groups) - 1.0
+    }
+
+    /// How much the first reader had after that share of the time.
+    pub(super) fn read_after(&self, share: f64) -> u64 {
+        let at = Duration::from_secs_f64(self.seconds * share);
+        self.read_at.iter().take_while(|(when, _)| *when <= at).last().map_or(0, |(_, group)| *group)
+    }
+}
+
+struct Lane {
+    source: SourceId,
+    next: u64,
+    end: u64,
+    /// What was asked for.
+    asked_end: u64,
+    opened: Duration,
+    handed_out: Duration,
+    /// Groups that came and are not handed out.
+    credit: f64,
+}
+
+/// A network with its plan.
+pub(super) struct Network<'a> {
+    actors: &'a [Actor],
+    groups: u64,
+    now: Duration,
+    plan: Plan,
+    ids: BTreeMap<SourceId, usize>,
+    lanes: BTreeMap<LaneId, Lane>,
+    readers: Vec<Demand>,
+    outcome: Outcome,
+    seed: u64,
+    weather: Vec<f64>,
+}
+
+/// Fetches all of an object of so many groups for one reader. The first source has its first lane at once.
+pub(super) fn fetch(actors: &[Actor], groups: u64, seed: u64) -> Outcome {
+    let readers = vec![Demand { cursor: 0, end: groups }];
+    Network::new(actors, groups, readers, seed).run(Duration::from_mins(30))
+}
+
+impl<'a> Network<'a> {
+    pub(super) fn new(actors: &'a [Actor], groups: u64, readers: Vec<Demand>, seed: u64) -> Self {
+        let mut plan = Plan::new(Some(groups), GroupSet::new(), seed);
+        plan.readers(readers.clone());
+        let outcome = Outcome {
+            complete: false,
+            seconds: 0.0,
+            sent: vec![0.0; actors.len()],
+            requests: vec![0; actors.len()],
+            read_at: Vec::new(),
+        };
+        Self {
+            actors,
+            groups,
+            now: Duration::ZERO,
+            plan,
+            ids: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            readers,
+            outcome,
+            seed: seed * 2 + 1,
+            weather: vec![1.0; actors.len()],
+        }
+    }
+
+    pub(super) fn run(mut self, patience: Duration) -> Outcome {
+        while self.now < patience {
+            self.appear();
+            self.act();
+            self.change_weather();
+            self.send();
+            self.read();
+            if self.readers.iter().all(|reader| reader.cursor >= reader.end) {
+                self.outcome.complete = true;
+                break;
+            }
+            self.now += STEP;
+        }
+        for id in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.drop_lane(id);
+        }
+        self.outcome.seconds = self.now.as_secs_f64();
+        self.outcome
+    }
+
+    fn appear(&mut self) {
+        for (index, actor) in self.actors.iter().enumerate() {
+            if actor.appears > self.now || self.ids.values().any(|known| *known == index) {
+                continue;
+            }
+            let id = self.plan.source_added(actor.facts);
+            self.ids.insert(id, index);
+            if index == 0 {
+                let lane = self.plan.lane_given(id, GroupSpan::clamped(0, self.groups), self.now);
+                self.open(lane, id, GroupSpan::clamped(0, self.groups));
+                // The question was asked before the job began.
+                let lane = self.lanes.get_mut(&lane).expect("just opened");
+                lane.opened = self.now.saturating_sub(actor.delay);
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        let mut actions = 0;
+        while let Some(action) = self.plan.poll(self.now) {
+            actions += 1;
+            assert!(actions < 200, "the plan goes in circles at {:?}: {action:?} {:?}", self.now, self.plan);
+            match action {
+                Action::Open { lane, source, span } => {
+                    assert!(!span.is_empty() && span.end() <= self.groups, "{span:?}");
+                    let actor = &self.actors[self.ids[&source]];
+                    assert!(span.start() == 0 || actor.facts.ranges, "{span:?}");
+                    self.open(lane, source, span);
+                    assert!(self.lanes.len() <= LANES_MAX, "{} lanes", self.lanes.len());
+                }
+                Action::Cut { lane, end } => {
+                    if let Some(lane) = self.lanes.get_mut(&lane) {
+                        assert!(end <= lane.end, "an end only moves down");
+                        lane.end = end;
+                    }
+                }
+                Action::Close { lane } => self.drop_lane(lane),
+                Action::Slow { .. } => {}
+            }
+        }
+    }
+
+    fn open(&mut self, id: LaneId, source: SourceId, span: GroupSpan) {
+        self.outcome.requests[self.ids[&source]] += 1;
+        let lane = Lane {
+            source,
+            next: span.start(),
+            end: span.end(),
+            asked_end: span.end(),
+            opened: self.now,
+            handed_out: self.now,
+            credit: 0.0,
+        };
+        self.lanes.insert(id, lane);
+    }
+
+    /// Ends a lane: what its source had sent already was sent in vain.
+    fn drop_lane(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.remove(&id) else { return };
+        let index = self.ids[&lane.source];
+        let actor = &self.actors[index];
+        let is_answered = self.now >= lane.opened + actor.delay;
+        let on_its_way = if is_answered { actor.rate * actor.delay.as_secs_f64() / 2.0 } else { 0.0 };
+        let left = as_f64(lane.asked_end - lane.next);
+        self.outcome.sent[index] += (on_its_way + lane.credit).min(left);
+    }
+
+    fn change_weather(&mut self) {
+        if !self.now.as_millis().is_multiple_of(100) {
+            return;
+        }
+        for index in 0..self.actors.len() {
+            self.seed ^= self.seed << 13;
+            self.seed ^= self.seed >> 7;
+            self.seed ^= self.seed << 17;
+            let chance = f64::from(u32::try_from(self.seed >> 40).expect("24 bits")) / f64::from(1u32 << 23);
+            self.weather[index] = 1.0 + self.actors[index].swing * (chance - 1.0);
+        }
+    }
+
+    fn is_down(&self, index: usize) -> bool {
+        match self.actors[index].trouble {
+            Trouble::Dies(after) => self.outcome.sent[index] >= as_f64(after),
+            Trouble::Flaps(period) => (self.now.as_millis() / period.as_millis()) % 2 == 1,
+            _ => false,
+        }
+    }
+
+    fn is_mute(&self, index: usize) -> bool {
+        match self.actors[index].trouble {
+            Trouble::Stalls(after) => self.outcome.sent[index] >= as_f64(after),
+            Trouble::Silent => true,
+            _ => false,
+        }
+    }
+
+    fn send(&mut self) {
+        for id in self.lanes.keys().copied().collect::<Vec<_>>() {
+            let lane = &self.lanes[&id];
+            let index = self.ids[&lane.source];
+            let is_answered = self.now >= lane.opened + self.actors[index].delay;
+            if self.is_down(index) {
+                self.end(id, Ending::Failed);
+            } else if !is_answered || self.is_mute(index) {
+                // nothing comes yet, or ever
+            } else {
+                match self.actors[index].trouble {
+                    Trouble::Refuses => self.end(id, Ending::Useless),
+                    Trouble::Busy => self.end(id, Ending::Busy),
+                    _ => self.carry(id, index),
+                }
+            }
+        }
+    }
+
+    fn carry(&mut self, id: LaneId, index: usize) {
+        let actor = &self.actors[index];
+        let source = self.lanes[&id].source;
+        let sharing = self
+            .lanes
+            .values()
+            .filter(|lane| lane.source == source && self.now >= lane.opened + actor.delay)
+            .count();
+        let came = actor.rate * self.weather[index] * STEP_S / as_f64(sharing as u64);
+        let (now, grain) = (self.now, actor.facts.grain.max(1));
+        let lane = self.lanes.get_mut(&id).expect("listed");
+        lane.credit += came;
+        let there = whole(lane.credit).min(lane.end.saturating_sub(lane.next));
+        // Only whole pieces can be checked.
+        let checked = if lane.next + there >= self.groups { there } else { there / grain * grain };
+        let is_due = checked >= RUN || now >= lane.handed_out + RUN_PAUSE || lane.next + checked >= lane.end;
+        if checked > 0 && is_due {
+            let span = GroupSpan::clamped(lane.next, lane.next + checked);
+            lane.credit -= as_f64(checked);
+            lane.next = span.end();
+            lane.handed_out = now;
+            if actor.trouble == Trouble::Lies {
+                self.outcome.sent[index] += as_f64(checked);
+                self.end(id, Ending::Useless);
+                return;
+            }
+            self.outcome.sent[index] += as_f64(checked);
+            self.plan.delivered(id, span, now);
+        }
+        if self.lanes.get(&id).is_some_and(|lane| lane.next >= lane.end) {
+            self.end(id, Ending::Done);
+        }
+    }
+
+    fn end(&mut self, id: LaneId, ending: Ending) {
+        self.drop_lane(id);
+        self.plan.lane_ended(id, ending, self.now);
+    }
+
+    fn read(&mut self) {
+        let mut moved = false;
+        for reader in &mut self.readers {
+            let run = self.plan.held().run_from(reader.cursor);
+            let step = run.min(reader.end.saturating_sub(reader.cursor));
+            moved |= step > 0;
+            reader.cursor += step;
+        }
+        if moved {
+            self.outcome.read_at.push((self.now, self.readers[0].cursor));
+            self.plan.readers(self.readers.clone());
+        }
+    }
+}
