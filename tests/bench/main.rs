@@ -11,6 +11,8 @@ mod lan;
 mod load;
 mod memory;
 mod miss;
+mod multi;
+mod never_slower;
 mod nginx;
 mod size;
 mod usage;
@@ -21,13 +23,15 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// What can be asked for, in the order of `all`.
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 8] = [
     ("size", size::measure),
     ("memory", memory::measure),
     ("heads", heads::measure),
     ("hits", hits::measure),
     ("miss", miss::measure),
     ("lan", lan::measure),
+    ("multi", multi::measure),
+    ("never-slower", never_slower::measure),
 ];
 
 fn main() -> Result<()> {
@@ -41,7 +45,8 @@ fn main() -> Result<()> {
     for word in &words {
         let Some((_, measure)) = BENCHES.iter().find(|(name, _)| name == word) else {
             bail!(
-                "there is no bench {word:?}; there are size, memory, heads, hits, miss, lan, and `all` of them"
+                "there is no bench {word:?}; there are {}, and `all` of them",
+                BENCHES.map(|(name, _)| name).join(", ")
             );
         };
         measure()?;

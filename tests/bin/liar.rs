@@ -1,8 +1,9 @@
-//! A box that takes another one's place, with its key and its pairs, and is a bad neighbour: it flips a bit, or
-//! trickles. It is made of the neighbour room's own building blocks, so that the program itself needs no hook for it.
+//! A box that takes another one's place, with its key and its pairs, and is a bad neighbour: it flips a bit, trickles,
+//! says nothing, takes its claim back, or claims an absurd length. It is made of the neighbour room's own building blocks, so that the program itself needs no hook for it.
 //!
 //! `liar DATA_DIR ADDRESS FILE URL ETAG MANNER`: answers for the box that keeps its data in `DATA_DIR`, dials the one
-//! at `ADDRESS`, and claims to have fetched `FILE` from `URL` under `ETAG`. `MANNER` is `honest`, `flip` or `trickle`.
+//! at `ADDRESS`, and claims to have fetched `FILE` from `URL` (or each of several, with commas between them) under
+//! `ETAG`. `MANNER` is `honest`, `flip`, `trickle`, `mute`, `refuse` or `absurd`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ enum Manner {
     Honest,
     Flip,
     Trickle,
+    Mute,
+    Refuse,
+    Absurd,
 }
 
 /// What it says it holds, and how it says it.
@@ -52,7 +56,7 @@ struct Liar {
     peers: Peers,
     bytes: Vec<u8>,
     outboard: Vec<u8>,
-    claim: Claim,
+    claims: Vec<Claim>,
     manner: Manner,
     instance: u64,
 }
@@ -61,7 +65,7 @@ struct Liar {
 async fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [data, address, file, url, etag, manner] = words.as_slice() else {
-        bail!("usage: liar DATA_DIR ADDRESS FILE URL ETAG honest|flip|trickle");
+        bail!("usage: liar DATA_DIR ADDRESS FILE URL ETAG honest|flip|trickle|mute|refuse|absurd");
     };
     let liar = Arc::new(Liar::new(&PathBuf::from(data), &std::fs::read(file)?, (url, etag), manner)?);
     let limits = Profile::Board.limits();
@@ -117,6 +121,9 @@ impl Liar {
             "honest" => Manner::Honest,
             "flip" => Manner::Flip,
             "trickle" => Manner::Trickle,
+            "mute" => Manner::Mute,
+            "refuse" => Manner::Refuse,
+            "absurd" => Manner::Absurd,
             other => bail!("{other} is no manner"),
         };
         let group_bytes = usize::try_from(GROUP_BYTES)?;
@@ -126,18 +133,21 @@ impl Liar {
         let mut headers = http::HeaderMap::new();
         headers.insert(http::header::ETAG, HeaderValue::from_str(etag)?);
         let validator = StrongValidator::of(&headers).context("a strong validator")?;
-        let claim = Claim {
-            statement: Statement::Fetched(Target::parse(url)?, validator),
-            object: folded.id,
-            length: bytes.len() as u64,
-            known_at: UnixMillis(1_700_000_000_000),
-        };
+        let claims = url.split(',').map(|url| {
+            Ok(Claim {
+                statement: Statement::Fetched(Target::parse(url)?, validator.clone()),
+                object: folded.id,
+                length: bytes.len() as u64,
+                known_at: UnixMillis(1_700_000_000_000),
+            })
+        });
+        let claims = claims.collect::<Result<Vec<Claim>>>()?;
         Ok(Self {
             identity: Identity::open(data)?,
             peers: Peers::from_bytes(&std::fs::read(data.join(FILE_NAME))?)?,
             bytes: bytes.to_vec(),
             outboard: folded.outboard,
-            claim,
+            claims,
             manner,
             instance: u64::from(std::process::id()),
         })
@@ -174,16 +184,22 @@ impl Liar {
     }
 
     async fn answer_find(&self, secret: &[u8; 32], find: &Find, send: &mut SendStream) -> Result<()> {
-        let name = Rendezvous::new(secret, find.day).id(self.claim.statement.subject(self.claim.length));
-        let Some(answers) = find.ids.iter().position(|id| *id == name) else {
+        let rendezvous = Rendezvous::new(secret, find.day);
+        let asked_for = |claim: &&Claim| {
+            let name = rendezvous.id(claim.statement.subject(claim.length));
+            find.ids.contains(&name)
+        };
+        let Some(claim) = self.claims.iter().find(asked_for) else {
             return Ok(frames::send(send, &Reason::NotHere.message()).await?);
         };
+        let name = rendezvous.id(claim.statement.subject(claim.length));
+        let answers = find.ids.iter().position(|id| *id == name).context("it was asked for")?;
         let have = Have {
             answers: u32::try_from(answers)?,
-            object: *self.claim.object.as_bytes(),
-            length: self.claim.length,
-            known_at_ms: self.claim.known_at.0,
-            signature: self.claim.sign(&self.identity),
+            object: *claim.object.as_bytes(),
+            length: if self.manner == Manner::Absurd { u64::MAX } else { claim.length },
+            known_at_ms: claim.known_at.0,
+            signature: claim.sign(&self.identity),
             clients: None,
         };
         Ok(frames::send(send, &Message::Have(have)).await?)
@@ -191,6 +207,11 @@ impl Liar {
 
     async fn answer_get(&self, get: &Get, send: &mut SendStream) -> Result<()> {
         let object = ObjectId::from_bytes(get.object);
+        match self.manner {
+            Manner::Refuse => return Ok(frames::send(send, &Reason::NotHere.message()).await?),
+            Manner::Mute => std::future::pending::<()>().await,
+            _ => {}
+        }
         for span in &get.spans {
             let wanted: GroupSpan = (*span).into();
             let mut at = wanted.start();
@@ -209,9 +230,10 @@ impl Liar {
 
     /// Groups with their proof; one bit of the last one is wrong when that is the manner and they lie in the middle.
     fn slice(&self, object: ObjectId, span: GroupSpan) -> Result<Vec<u8>> {
-        let encoded = verify::encode(object, self.claim.length, span, &self.outboard[..], &self.bytes[..])?;
+        let length = self.bytes.len() as u64;
+        let encoded = verify::encode(object, length, span, &self.outboard[..], &self.bytes[..])?;
         let mut encoded = encoded.to_vec();
-        let middle = self.claim.length / GROUP_BYTES / 2;
+        let middle = length / GROUP_BYTES / 2;
         let last = encoded.last_mut().filter(|_| span.contains(middle) || span.start() > middle);
         if let (Manner::Flip, Some(last)) = (self.manner, last) {
             *last ^= 1;

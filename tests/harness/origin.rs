@@ -25,6 +25,9 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Content is written in pieces of so much.
 const PIECE_BYTES: u64 = 16 * 1024;
 
+/// What a sleep that took too long may be made up for: else a high rate would never be reached.
+const CATCH_UP: Duration = Duration::from_millis(20);
+
 /// A request that the origin saw.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -89,6 +92,7 @@ impl Script {
                 open: HashMap::new(),
                 sent: HashMap::new(),
                 budget: Budget { rate: self.rate, spent_until: Instant::now() },
+                is_silent: false,
             }),
             changed: Condvar::new(),
             connections: AtomicU64::new(0),
@@ -126,6 +130,8 @@ struct State {
     /// Bytes of content sent a path, since the last change of it.
     sent: HashMap<String, u64>,
     budget: Budget,
+    /// No content goes out.
+    is_silent: bool,
 }
 
 /// Paces all connections together: when the bytes promised so far will have been sent.
@@ -164,6 +170,7 @@ impl Origin {
         self.shared.stopping.store(true, Ordering::SeqCst);
         let Some((listener, thread)) = self.listener.take() else { return };
         let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
+        self.shared.changed.notify_all();
         self.break_off();
         drop(listener);
         let _ = thread.join();
@@ -194,6 +201,11 @@ impl Origin {
     /// Sends at another rate from now on, in bytes a second.
     pub fn set_rate(&self, rate: Option<u64>) {
         self.shared.lock().budget = Budget { rate, spent_until: Instant::now() };
+    }
+
+    /// Sends no content from now on, and closes nothing.
+    pub fn fall_silent(&self) {
+        self.shared.lock().is_silent = true;
     }
 
     /// Everything that was asked so far.
@@ -412,12 +424,15 @@ impl Exchange<'_> {
 
     fn pace(&self, count: u64) {
         let wait = {
-            let mut state = self.shared.lock();
+            let is_held = |state: &mut State| state.is_silent && !self.shared.stopping.load(Ordering::SeqCst);
+            let state = self.shared.changed.wait_while(self.shared.lock(), is_held);
+            let mut state = state.expect("no thread of the origin panics");
             let Some(rate) = state.budget.rate else { return };
             let now = Instant::now();
-            let due = state.budget.spent_until.max(now);
+            let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
+            let due = state.budget.spent_until.max(earliest);
             state.budget.spent_until = due + Duration::from_nanos(count * 1_000_000_000 / rate);
-            due - now
+            due.saturating_duration_since(now)
         };
         // Pacing is what is scripted here.
         std::thread::sleep(wait);

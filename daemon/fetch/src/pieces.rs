@@ -104,7 +104,7 @@ impl Source for Checked {
     }
 
     fn abilities(&self) -> Abilities {
-        self.source.abilities()
+        Abilities { grain: self.pieces.length() / GROUP_BYTES, ..self.source.abilities() }
     }
 
     fn open(&self, span: GroupSpan) -> BoxFuture<'static, Result<Box<dyn Lane>, SourceError>> {

@@ -108,7 +108,7 @@ impl Plan {
 
     /// Where lanes of websites begin and end.
     fn grain(&self) -> u64 {
-        let pool = self.sources.iter().filter(|(_, source)| !source.useless);
+        let pool = self.sources.iter().filter(|(_, source)| is_in_pool(source));
         pool.map(|(_, source)| source.facts.grain).max().unwrap_or(1).max(1)
     }
 
