@@ -143,7 +143,7 @@ fn aria2_downloads_from_both_boxes_at_once_by_the_links_of_one() -> Result<()> {
     // What was heard with the download is forgotten; a hit asks again, in the background.
     house.b.restart()?;
     house.wait_connected()?;
-    until_true("b has asked who else holds it", Duration::from_secs(15), || {
+    until_true("b has asked who else holds it", Duration::from_secs(60), || {
         links(&house, "a.iso").is_ok_and(|links| is_told(&links))
     })?;
     Ok(())

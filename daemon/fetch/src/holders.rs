@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kith_model::limits::{HOLDERS_AGE, HOLDERS_MAX, HOLDERS_OBJECTS_MAX};
+use kith_model::limits::{HOLDERS_AGE, HOLDERS_MAX, HOLDERS_NONE_AGE, HOLDERS_OBJECTS_MAX};
 use kith_model::object::ObjectId;
 use tokio::time::Instant;
 
@@ -59,7 +59,8 @@ impl Holders {
 
 impl Entry {
     fn is_young(&self) -> bool {
-        self.asked_at.elapsed() < HOLDERS_AGE
+        let age_max = if self.doors.is_empty() { HOLDERS_NONE_AGE } else { HOLDERS_AGE };
+        self.asked_at.elapsed() < age_max
     }
 }
 
@@ -77,6 +78,8 @@ mod tests {
     async fn who_holds_it_is_known_for_minutes_and_asked_once_in_them() {
         let (holders, object) = (Holders::default(), ObjectId::of(b"a"));
         assert!(holders.is_due(object) && !holders.is_due(object));
+        tokio::time::advance(HOLDERS_NONE_AGE).await;
+        assert!(holders.is_due(object) && !holders.is_due(object), "that nobody had it is soon over");
         assert_eq!(holders.doors(&object), []);
         holders.note(object, vec![door(2), door(1), door(2)]);
         assert_eq!(holders.doors(&object), [door(1), door(2)]);

@@ -434,6 +434,10 @@ pub const HOLDERS_MAX: usize = 4;
 /// without it.
 pub const HOLDERS_AGE: Duration = Duration::from_secs(10 * 60);
 
+/// How soon it is asked again when nobody held it: a box may have come, or have fetched it. Filters answer most of these
+/// questions without a word.
+pub const HOLDERS_NONE_AGE: Duration = Duration::from_secs(30);
+
 /// Addresses kept of one box: two families on two links.
 pub const NEIGHBOUR_ADDRESSES_MAX: usize = 4;
 

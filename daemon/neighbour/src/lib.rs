@@ -2,8 +2,8 @@
 //!
 //! Owns who this box is ([`identity`]), who is paired ([`peers`]), how boxes find ([`roster`]) and get to know each
 //! other ([`pairing`]), what they say ([`wire`], described in `PROTOCOL.md`), and the handle [`Neighbourhood`].
-//! Knows nothing of HTTP, of clients but where they connect, and of who is asked first: the hearth decides that. Gives away only what the
-//! store holds and `kith_model::sharing` allows, and hands on only what it has verified.
+//! Knows nothing of HTTP, of clients but where they connect, and of who is asked first: the hearth decides that. Gives
+//! away only what the store holds and `kith_model::sharing` allows, and hands on only what it has verified.
 
 pub mod announce;
 mod bucket;
