@@ -215,3 +215,51 @@ fn small_files_are_never_asked_for_next_door() -> Result<()> {
     assert_eq!(house.a.metrics()?.count("kith_neighbour_bytes_total{direction=\"out\"}"), 0);
     Ok(())
 }
+
+#[test]
+fn what_no_box_holds_nobody_is_asked_for() -> Result<()> {
+    let (held, missed) = (Body::seeded(66, 8 * MIB), Body::seeded(67, 8 * MIB));
+    let house = House::paired(Origin::serving("held", &held).and("missed", Resource::of(missed.clone())))?;
+    let finds = |outcome: &str| -> Result<u64> {
+        Ok(house.b.metrics()?.count(&format!("kith_neighbour_finds_total{{outcome=\"{outcome}\"}}")))
+    };
+
+    assert_eq!(house.request(&house.b, "missed").fetch()?.sha256, missed.sha256());
+    assert_eq!((finds("asked")?, finds("spared")?), (0, 1));
+
+    house.fill_a("held")?;
+    assert_eq!(house.request(&house.b, "held").fetch()?.sha256, held.sha256());
+    assert_eq!((finds("asked")?, finds("false_hit")?), (1, 0));
+    assert!(house.b.metrics()?.served("neighbour") > 0, "{:?}", house.b.metrics()?);
+    let view = house.b.neighbour("a")?.context("a is there")?;
+    assert_eq!(view["filter"]["names"], 1, "{view}");
+    Ok(())
+}
+
+/// A box that a site refused a file tells the other, which then shares it no more before the site has spoken to it.
+#[test]
+fn what_a_site_took_back_from_one_box_the_other_shares_no_more() -> Result<()> {
+    let body = Body::seeded(68, 8 * MIB);
+    // With its digest b can vouch for what it got from a.
+    let house = House::paired(Origin::empty().and("a.iso", Resource::of(body.clone()).with_digest()))?;
+    house.fill_a("a.iso")?;
+    assert_eq!(house.request(&house.b, "a.iso").fetch()?.sha256, body.sha256());
+    house.b.wait_stored(1)?;
+    let shares = |kith: &Kith| -> Result<bool> {
+        let trail = kith.ask(&format!("/api/v1/explain?url={}", house.origin.url("a.iso")))?;
+        let stored = trail["stored"].as_array().cloned().unwrap_or_default();
+        let verdicts = stored.iter().flat_map(|one| one["sharing"].as_array().cloned().unwrap_or_default());
+        Ok(verdicts.into_iter().any(|verdict| verdict["with"] == "mine" && verdict["allowed"] == true))
+    };
+    assert!(shares(&house.a)? && shares(&house.b)?);
+
+    house.origin.change("a.iso", Resource::refusal(410, "Gone"));
+    let refused = house.request(&house.a, "a.iso").field("Cache-Control", "no-cache").fetch()?;
+    assert_eq!(refused.status(), 410);
+
+    until_true("b shares it no more", Duration::from_secs(5), || {
+        shares(&house.b).is_ok_and(|shares| !shares)
+    })?;
+    assert_eq!(house.request(&house.b, "a.iso").fetch()?.status(), 410, "b asks before it serves it");
+    Ok(())
+}

@@ -36,6 +36,11 @@ impl Fetcher {
         stream::select_all(self.inner.finders.iter().map(|finder| finder.find(wanted.clone()))).boxed()
     }
 
+    /// Lets the neighbours know that an origin took something back. What of it they may know is for them to judge.
+    pub(crate) fn tell_withdrawn(&self, stored: &Representation) {
+        self.inner.finders.iter().for_each(|finder| finder.withdrawn(stored));
+    }
+
     /// How far a question for it may go: what must not be shared is not looked up either.
     fn farthest(&self, target: &Target, head: &Head, ladder: &Ladder, length: u64) -> Option<Audience> {
         let subject = sharing::Subject {

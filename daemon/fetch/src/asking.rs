@@ -213,6 +213,10 @@ impl Asking<'_> {
         let is_personal = self.wish.company == Company::Alone && answer.status == StatusCode::FORBIDDEN;
         if WITHDRAWALS.contains(&answer.status) && !is_personal {
             self.note(Event::Withdrawn(answer.status));
+            // What a client with credentials is refused says nothing about what others get.
+            if self.wish.company == Company::Shared {
+                self.fetcher.tell_withdrawn(stored);
+            }
             self.withdrawn(stored).await;
         }
         None
@@ -422,6 +426,7 @@ impl Fetcher {
             Ok(answer) if WITHDRAWALS.contains(&answer.head.status) => {
                 let event = Event::Withdrawn(answer.head.status);
                 self.inner.journal.note(unix_now(), &stored.key.target, event);
+                self.tell_withdrawn(&stored);
                 asking.withdrawn(&stored).await;
             }
             Ok(answer) => debug!(host = stored.key.target.host(), status = %answer.head.status, "touched"),

@@ -9,7 +9,7 @@ use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Digest, Ladder};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
-use kith_model::representation::StrongValidator;
+use kith_model::representation::{Representation, StrongValidator};
 use kith_model::sharing::Audience;
 use kith_model::trust::Role;
 use kith_model::verify::Run;
@@ -212,4 +212,7 @@ pub trait Finder: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the stream ends the search.
     fn find(&self, wanted: Wanted) -> BoxStream<'static, Found>;
+
+    /// Hears that an origin took back what is stored, so that others can be told. Does not wait for them.
+    fn withdrawn(&self, _stored: &Representation) {}
 }

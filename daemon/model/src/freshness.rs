@@ -27,7 +27,7 @@ pub(crate) use self::control::is_partly_private;
 pub use self::control::{CacheControl, Directive};
 pub use self::invalidation::invalidated;
 pub use self::redirection::behind;
-pub use self::renewal::{conditional, confirms, described_by, is_news, outdated, renewed};
+pub use self::renewal::{conditional, confirms, described_by, is_news, is_outdated, outdated, renewed};
 pub use self::selection::{Selecting, accepted_encodings, selecting};
 pub use self::storing::{NotStorable, Reach, keepable, kept, storable};
 use crate::representation::{Head, Representation, http_date};

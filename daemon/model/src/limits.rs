@@ -411,6 +411,19 @@ pub const SHELF_LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// and so may know more than it could tell, is asked directly.
 pub const SMALL_NEIGHBOURHOOD_MAX: usize = 4;
 
+/// Withdrawals that are remembered for boxes that are off, and how long: what a house sees withdrawn in a year fits, and
+/// who was off for longer asks the origin anyway before it serves anything that old.
+pub const WITHDRAWALS_MAX: usize = 256;
+/// See [`WITHDRAWALS_MAX`].
+pub const WITHDRAWAL_AGE: Duration = Duration::from_hours(30 * 24);
+
+/// Withdrawals in one message: 7 KiB.
+pub const WITHDRAWALS_AT_ONCE_MAX: usize = 64;
+
+/// Withdrawals of one neighbour that are heard within an hour: each may cost a question to an origin and a write to the
+/// disk. As many as another box can remember.
+pub const WITHDRAWALS_PER_HOUR_MAX: usize = WITHDRAWALS_MAX;
+
 /// Transfers to neighbours at once, all together; the next one hears "busy". Each holds two slices.
 pub const UPLOADS_MAX: usize = 16;
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::header::{CONTENT_TYPE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::freshness::{CacheControl, Directive, is_partly_private};
+use crate::freshness::{CacheControl, Directive, is_outdated, is_partly_private};
 use crate::key::{Scheme, Target};
 use crate::ladder::{Ladder, Strength};
 use crate::limits::{NEIGHBOUR_OBJECT_BYTES_MIN, WORLD_OBJECT_BYTES_MIN};
@@ -91,6 +91,10 @@ pub enum Reason {
     /// We know it by a neighbour's claim only.
     #[error("this box cannot vouch for it")]
     NotFirstHand,
+    /// Something speaks against it since its origin was asked last: another length or date, or another box's word that
+    /// it was withdrawn.
+    #[error("its origin has to be asked again first")]
+    Doubtful,
     /// The name or address belongs to a private network.
     #[error("its host is not on the public internet")]
     PrivateHost,
@@ -165,6 +169,9 @@ pub fn may_leave(
         }
         if representation.head.status != StatusCode::OK {
             return Err(Reason::Status);
+        }
+        if is_outdated(&representation.head) {
+            return Err(Reason::Doubtful);
         }
     }
     may_share(&subject, audience)

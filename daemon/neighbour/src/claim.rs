@@ -69,6 +69,11 @@ impl Subject {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// From a hash that was kept.
+    pub(crate) fn from_bytes(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
 }
 
 /// Makes the names under which one pair of boxes speaks of things on one day.
@@ -138,6 +143,17 @@ impl Claim {
     pub fn is_signed_by(&self, claimant: &NodeKey, signature: &[u8; 64]) -> bool {
         claimant.has_signed(&self.signed_bytes(claimant), signature)
     }
+}
+
+/// What is signed to say that the origin took back what `statement` is of, at that moment by the claimant's clock.
+pub fn withdrawal_bytes(statement: &Statement, length: u64, claimant: &NodeKey, at: UnixMillis) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push(&mut bytes, b"kith 2026 withdrawal v1");
+    push(&mut bytes, claimant.as_bytes());
+    push(&mut bytes, &statement.to_bytes());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&at.0.to_be_bytes());
+    bytes
 }
 
 /// A part with its length (4 bytes, big-endian) before it.

@@ -36,6 +36,8 @@ mod tally;
 mod telling;
 pub mod tls;
 pub mod wire;
+mod withdrawals;
+pub mod withdrawn;
 
 pub use neighbourhood::{
     FindError, JoinError, Neighbourhood, PairingOutcome, PairingWindow, StartError, State, UnpairError, View,

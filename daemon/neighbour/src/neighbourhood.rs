@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use kith_fetch::source::{Finder, Found, Wanted};
 use kith_model::limits::PAIRING_TIMEOUT;
+use kith_model::representation::Representation;
 use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_store::Store;
@@ -30,7 +31,7 @@ use crate::tally::Totals;
 use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
-use crate::{clock, connect, dial, discovery, name, pair, source, telling};
+use crate::{clock, connect, dial, discovery, name, pair, source, telling, withdrawals};
 
 /// Why the room does not open.
 #[derive(Debug, thiserror::Error)]
@@ -417,6 +418,10 @@ impl Neighbourhood {
 impl Finder for Neighbourhood {
     fn find(&self, wanted: Wanted) -> BoxStream<'static, Found> {
         source::find(Arc::clone(&self.room), wanted)
+    }
+
+    fn withdrawn(&self, stored: &Representation) {
+        withdrawals::note(&self.room, stored.clone());
     }
 }
 

@@ -25,6 +25,7 @@ use crate::shelf::Shelf;
 use crate::tally::Tallies;
 use crate::tls::{Admits, Door};
 use crate::wire::{self, Bye, Hello};
+use crate::withdrawals::Withdrawals;
 
 /// The room.
 pub(crate) struct Room {
@@ -48,6 +49,8 @@ pub(crate) struct Room {
     pub(crate) wake: Notify,
     /// Grows whenever the list of neighbours would show something else than counts.
     pub(crate) changes: watch::Sender<u64>,
+    /// What origins took back, for the others.
+    pub(crate) withdrawals: Withdrawals,
     /// The shelf's generation, for those who tell neighbours of it.
     pub(crate) news: watch::Sender<u64>,
     roster: Mutex<Roster>,
@@ -102,6 +105,7 @@ impl Room {
             stopping: CancellationToken::new(),
             wake: Notify::new(),
             changes: watch::Sender::new(0),
+            withdrawals: Withdrawals::new(&config.data_dir),
             news: watch::Sender::new(0),
             roster: Mutex::new(Roster::new(&config.limits)),
             pairing: Mutex::default(),
@@ -134,7 +138,7 @@ impl Room {
             version: wire::VERSION,
             name: self.config.name.clone(),
             instance: self.instance,
-            speaks: Some(wire::speaks::FILTERS),
+            speaks: Some(wire::speaks::FILTERS | wire::speaks::WITHDRAWALS),
         }
     }
 

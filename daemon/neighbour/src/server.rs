@@ -22,11 +22,13 @@ use crate::room::Room;
 use crate::session::Session;
 use crate::telling::{self, HearError};
 use crate::wire::{Bye, Find, Get, Have, Message, Reason, Slice};
+use crate::withdrawals;
 
 /// Serves a session until it ends, then makes it unknown.
 pub(crate) async fn run(room: Arc<Room>, session: Arc<Session>) {
     let mut requests = JoinSet::new();
     requests.spawn(telling::tell(Arc::clone(&room), Arc::clone(&session)).boxed());
+    requests.spawn(withdrawals::tell(Arc::clone(&room), Arc::clone(&session)).boxed());
     let ended = loop {
         tokio::select! {
             stream = session.connection.accept_bi() => match stream {
@@ -76,6 +78,10 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
             Ok(heard) => say(&mut send, &heard).await,
             Err(HearError::Bad(error)) => return malformed(&room, &session, &error),
             Err(_) => return,
+        },
+        Message::Withdraw(withdraw) => match withdrawals::hear(&room, &session, withdraw).await {
+            Some(answer) => say(&mut send, &answer).await,
+            None => return,
         },
         _ => refuse(&mut send, Reason::Malformed).await,
     };

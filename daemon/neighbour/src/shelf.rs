@@ -32,12 +32,12 @@ pub(crate) struct Name {
     pub(crate) subject: Subject,
     /// The farthest audience that may know of it.
     reach: Audience,
-    use_: Use,
+    mention: Mention,
 }
 
 /// Whether a name stands in filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum Mention {
     /// It does.
     Told,
     /// It does not: nobody is likely to ask for it, and each name takes its bits.
@@ -47,7 +47,7 @@ enum Use {
 impl Name {
     /// Whether it stands in the filters for an audience.
     pub(crate) fn is_told_to(&self, audience: Audience) -> bool {
-        self.use_ == Use::Told && self.reach >= audience
+        self.mention == Mention::Told && self.reach >= audience
     }
 }
 
@@ -125,12 +125,12 @@ impl Shelf {
         let claims = self.claims(info, Audience::Mine)?;
         let name = |claim: &(Claim, Audience)| {
             let (claim, reach) = claim;
-            let use_ = match &claim.statement {
-                Statement::Fetched(..) => Use::Told,
-                Statement::Digest(digest) if is_told(info, digest) => Use::Told,
-                Statement::Digest(_) => Use::Answered,
+            let mention = match &claim.statement {
+                Statement::Fetched(..) => Mention::Told,
+                Statement::Digest(digest) if is_told(info, digest) => Mention::Told,
+                Statement::Digest(_) => Mention::Answered,
             };
-            Name { subject: claim.statement.subject(claim.length), reach: *reach, use_ }
+            Name { subject: claim.statement.subject(claim.length), reach: *reach, mention }
         };
         Ok(claims.iter().map(name).collect())
     }
@@ -154,8 +154,7 @@ impl Shelf {
             }));
         }
         claims.extend(shareable.into_iter().filter_map(|(representation, reach)| {
-            let validator = StrongValidator::of(&representation.head.headers)?;
-            let statement = Statement::Fetched(representation.key.target, validator);
+            let statement = fetched(&representation)?;
             Some((claim(info, statement, representation.head.received_at), reach))
         }));
         Ok(claims)
@@ -170,6 +169,41 @@ impl Shelf {
         let representations = self.store.representations_of(object)?;
         let may = representations.iter().any(|one| may_leave(one, &info, audience).is_ok());
         Ok(may.then_some(info.length))
+    }
+
+    /// The farthest audience that may know of something that is stored; nothing when it stays in the household. Blocks.
+    pub(crate) fn reach(&self, stored: &Representation) -> Result<Option<Audience>, IndexError> {
+        let info = self.store.object(&stored.object)?.filter(|info| info.length >= self.object_bytes_min);
+        Ok(info.and_then(|info| reach(stored, &info)))
+    }
+
+    /// What is stored of URLs that an audience may know of and whose names `wanted` knows: with what it says of the
+    /// name. Blocks.
+    pub(crate) fn named(
+        &self,
+        audience: Audience,
+        rendezvous: &Rendezvous,
+        wanted: impl Fn(&RendezvousId) -> Option<usize>,
+    ) -> Result<Vec<(usize, Statement, Representation)>, IndexError> {
+        let objects = self.objects()?;
+        let mut found = Vec::new();
+        for (id, names) in objects.iter() {
+            let named = names.iter().filter(|name| name.reach >= audience);
+            let named: Vec<(usize, Subject)> = named
+                .filter_map(|name| Some((wanted(&rendezvous.id(name.subject))?, name.subject)))
+                .collect();
+            if named.is_empty() {
+                continue;
+            }
+            for stored in self.store.representations_of(id)? {
+                let Some(statement) = fetched(&stored) else { continue };
+                let subject = statement.subject(stored.length);
+                if let Some((at, _)) = named.iter().find(|(_, named)| *named == subject) {
+                    found.push((*at, statement, stored));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The first of the ids that names something shareable. `names` is what the session keeps between questions.
@@ -222,6 +256,12 @@ fn reach(representation: &Representation, info: &ObjectInfo) -> Option<Audience>
         .ok()?;
     let is_for_neighbours = may_leave(representation, info, Audience::Neighbour).is_ok();
     Some(if is_for_neighbours { Audience::Neighbour } else { Audience::Mine })
+}
+
+/// What a stored response is looked up as.
+pub(crate) fn fetched(stored: &Representation) -> Option<Statement> {
+    let validator = StrongValidator::of(&stored.head.headers)?;
+    Some(Statement::Fetched(stored.key.target.clone(), validator))
 }
 
 fn claim(info: &ObjectInfo, statement: Statement, known_at: UnixMillis) -> Claim {

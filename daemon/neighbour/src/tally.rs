@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::identity::NodeId;
+use crate::withdrawn::Allowance;
 
 /// Counts of one neighbour.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) false_hits: AtomicU64,
     pub(crate) filter_received_bytes: AtomicU64,
     pub(crate) filter_sent_bytes: AtomicU64,
+    /// Withdrawals of it that were heard within the hour.
+    pub(crate) withdrawals: Mutex<Allowance>,
 }
 
 impl Tally {

@@ -33,8 +33,10 @@ pub enum Message {
     Slice(Slice),
     /// What the sender may share, or what has changed of it: stands before the raw bytes of two sets.
     Filter(Filter),
-    /// A filter was taken in.
+    /// A filter, or withdrawals, were taken in.
     Heard(Heard),
+    /// Origins took files back.
+    Withdraw(Withdraw),
     /// Pairing: the first message of the PAKE, by the box where the code is typed in.
     PairStart(PairStart),
     /// Pairing: the second message of the PAKE, by the box that shows the code.
@@ -65,6 +67,8 @@ pub struct Hello {
 pub mod speaks {
     /// Filters: kinds 7 and 8.
     pub const FILTERS: u32 = 1;
+    /// Withdrawals: kinds 8 and 9.
+    pub const WITHDRAWALS: u32 = 2;
 }
 
 /// A lookup by keyed names: whoever lacks the pair's secret learns nothing from them.
@@ -231,11 +235,37 @@ pub struct SetLen {
     pub bytes: u32,
 }
 
-/// Says that a filter was taken in.
+/// Says that origins took files back from the sender, first-hand. The files are named as in a lookup.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Withdraw {
+    /// Days since 1970 that the names were made for.
+    #[n(0)]
+    pub day: u32,
+    /// At most [`limits::WITHDRAWALS_AT_ONCE_MAX`].
+    #[n(1)]
+    pub files: Vec<Withdrawn>,
+}
+
+/// One file that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Withdrawn {
+    /// Its name.
+    #[n(0)]
+    pub id: RendezvousId,
+    /// When, in milliseconds since 1970 by the sender's clock.
+    #[n(1)]
+    pub at_ms: u64,
+    /// Ed25519 over the withdrawal; who holds the file can check it.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub signature: [u8; 64],
+}
+
+/// Says that a filter, or so many withdrawals, were taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Heard {
-    /// The filter's number.
+    /// The filter's number, or the count of withdrawals.
     #[n(0)]
     pub number: u32,
 }
@@ -320,6 +350,7 @@ const GET: u32 = 5;
 const SLICE: u32 = 6;
 const FILTER: u32 = 7;
 const HEARD: u32 = 8;
+const WITHDRAW: u32 = 9;
 const PAIR_START: u32 = 16;
 const PAIR_ANSWER: u32 = 17;
 const PAIR_CONFIRM: u32 = 18;
@@ -335,6 +366,7 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Slice(fields) => body(SLICE, fields),
         Message::Filter(fields) => body(FILTER, fields),
         Message::Heard(fields) => body(HEARD, fields),
+        Message::Withdraw(fields) => body(WITHDRAW, fields),
         Message::PairStart(fields) => body(PAIR_START, fields),
         Message::PairAnswer(fields) => body(PAIR_ANSWER, fields),
         Message::PairConfirm(fields) => body(PAIR_CONFIRM, fields),
@@ -385,6 +417,7 @@ pub fn decode(body: &[u8]) -> Result<Message, BadFrame> {
         SLICE => Message::Slice(fields(&mut decoder)?),
         FILTER => Message::Filter(fields(&mut decoder)?),
         HEARD => Message::Heard(fields(&mut decoder)?),
+        WITHDRAW => Message::Withdraw(fields(&mut decoder)?),
         PAIR_START => Message::PairStart(fields(&mut decoder)?),
         PAIR_ANSWER => Message::PairAnswer(fields(&mut decoder)?),
         PAIR_CONFIRM => Message::PairConfirm(fields(&mut decoder)?),
@@ -426,6 +459,7 @@ fn is_within_bounds(message: &Message) -> bool {
                 && is_set(filter.removed)
                 && (filter.number > 0 || filter.removed == SetLen::default())
         }
+        Message::Withdraw(withdraw) => (1..=limits::WITHDRAWALS_AT_ONCE_MAX).contains(&withdraw.files.len()),
         Message::PairStart(start) => is_name(&start.name) && start.pake.len() == PAKE_BYTES,
         Message::PairAnswer(answer) => is_name(&answer.name) && answer.pake.len() == PAKE_BYTES,
     }

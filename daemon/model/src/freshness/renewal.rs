@@ -66,10 +66,17 @@ pub fn described_by(stored: &Representation, answer: &Head) -> bool {
 /// The stored response as one that is stale from now on, whatever its lifetime (section 4.3.5): the origin has another
 /// version. Nothing but its validators counts then.
 pub fn outdated(stored: &Representation) -> Representation {
-    let long_ago = UnixMillis(0);
-    let head = Head { requested_at: long_ago, received_at: long_ago, ..stored.head.clone() };
+    let head = Head { requested_at: LONG_AGO, received_at: LONG_AGO, ..stored.head.clone() };
     Representation { head, ..stored.clone() }
 }
+
+/// Whether a stored head was marked so: it is not used again before its origin was asked, nor given to others.
+pub fn is_outdated(head: &Head) -> bool {
+    head.received_at == LONG_AGO
+}
+
+/// When what is outdated is said to have come.
+const LONG_AGO: UnixMillis = UnixMillis(0);
 
 /// The stored head after a 304 or a HEAD (section 3.2): the answer's fields replace the stored ones, save those that
 /// describe the message or the stored bytes. Whether the result may still be stored is for [`super::keepable`] to say,

@@ -252,7 +252,7 @@ fn what_is_stored_leaves_only_when_it_is_known_first_hand() {
         status: StatusCode::OK,
         headers: fields(""),
         requested_at: UnixMillis(0),
-        received_at: UnixMillis(0),
+        received_at: UnixMillis(1),
     };
     let object = ObjectId::of(b"");
     let (ladder, length) = (Ladder::default(), 64 * MIB);
@@ -272,8 +272,11 @@ fn what_is_stored_leaves_only_when_it_is_known_first_hand() {
         let representation = Representation { key, selecting, head, object, length, standing };
         assert_eq!(may_leave(&representation, &info, audience), expected, "{standing:?} {audience:?}");
         let status = StatusCode::NOT_FOUND;
-        let error = Representation { head: Head { status, ..representation.head.clone() }, ..representation };
+        let error =
+            Representation { head: Head { status, ..representation.head.clone() }, ..representation.clone() };
         assert_eq!(may_leave(&error, &info, audience).is_ok(), audience == Audience::Household);
+        let outdated = crate::freshness::outdated(&representation);
+        assert_eq!(may_leave(&outdated, &info, audience).is_ok(), audience == Audience::Household);
     }
 }
 

@@ -10,7 +10,7 @@ const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 fn examples() -> Vec<(&'static str, Message)> {
     let span = Span(16, 32);
     vec![
-        ("hello", Message::Hello(Hello { version: 1, name: "den".into(), instance: 7, speaks: Some(1) })),
+        ("hello", Message::Hello(Hello { version: 1, name: "den".into(), instance: 7, speaks: Some(3) })),
         ("find", Message::Find(Find { day: 20_779, ids: vec![RendezvousId([0x11; 32])] })),
         (
             "have",
@@ -48,6 +48,17 @@ fn examples() -> Vec<(&'static str, Message)> {
             }),
         ),
         ("heard", Message::Heard(Heard { number: 1 })),
+        (
+            "withdraw",
+            Message::Withdraw(Withdraw {
+                day: 20_779,
+                files: vec![Withdrawn {
+                    id: RendezvousId([0x11; 32]),
+                    at_ms: 1_795_305_600_000,
+                    signature: [0x33; 64],
+                }],
+            }),
+        ),
         (
             "pair-start",
             Message::PairStart(PairStart { version: 1, name: "attic".into(), role: 1, pake: vec![0x41; 33] }),
@@ -100,6 +111,10 @@ fn what_is_beyond_its_bounds_is_refused() {
     let filter = |number, range, added, removed| {
         Message::Filter(Filter { number, salt: [0; 16], range, added, removed })
     };
+    let withdraw = |count| {
+        let file = Withdrawn { id: RendezvousId([0; 32]), at_ms: 0, signature: [0; 64] };
+        Message::Withdraw(Withdraw { day: 0, files: vec![file; count] })
+    };
     let many = (0..33).map(|at| Span(2 * at, 2 * at + 1)).collect();
     for message in [
         get(vec![]),
@@ -118,6 +133,8 @@ fn what_is_beyond_its_bounds_is_refused() {
         filter(1, 100, SetLen { count: 101, bytes: 50 }, SetLen::default()),
         filter(1, 100, SetLen { count: 1, bytes: 0 }, SetLen::default()),
         filter(1, 100, SetLen::default(), SetLen { count: 0, bytes: 1 }),
+        withdraw(0),
+        withdraw(limits::WITHDRAWALS_AT_ONCE_MAX + 1),
         hello(limits::NAME_BYTES_MAX + 1),
         Message::Have(Have {
             answers: 0,
@@ -179,6 +196,12 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         any::<u32>().prop_map(|number| Message::Heard(Heard { number })),
+        (any::<u32>(), bytes32(), any::<u64>(), 1..=limits::WITHDRAWALS_AT_ONCE_MAX).prop_map(
+            |(day, id, at_ms, count)| {
+                let file = Withdrawn { id: RendezvousId(id), at_ms, signature: [7; 64] };
+                Message::Withdraw(Withdraw { day, files: vec![file; count] })
+            }
+        ),
         bytes32().prop_map(|proof| Message::PairConfirm(PairConfirm { proof })),
     ]
 }
