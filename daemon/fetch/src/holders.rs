@@ -4,7 +4,7 @@
 //! Remembered is what a box said under its claim of an object that turned out to be that one: for minutes, and of a
 //! bounded number of objects. Nothing is decided by it.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,47 +12,51 @@ use kith_model::limits::{HOLDERS_AGE, HOLDERS_MAX, HOLDERS_NONE_AGE, HOLDERS_OBJ
 use kith_model::object::ObjectId;
 use tokio::time::Instant;
 
-/// Who holds what.
+/// Who holds what, the latest last.
 #[derive(Debug, Default)]
-pub(crate) struct Holders(Mutex<HashMap<ObjectId, Entry>>);
+pub(crate) struct Holders(Mutex<VecDeque<Entry>>);
 
 #[derive(Debug)]
 struct Entry {
+    object: ObjectId,
     asked_at: Instant,
     doors: Vec<SocketAddr>,
 }
 
 impl Holders {
     /// Notes who holds an object, in the place of what was known.
-    pub(crate) fn note(&self, object: ObjectId, mut doors: Vec<SocketAddr>) {
-        doors.sort_unstable();
-        doors.dedup();
-        doors.truncate(HOLDERS_MAX);
-        let mut all = self.lock();
-        if all.len() >= HOLDERS_OBJECTS_MAX && !all.contains_key(&object) {
-            let oldest = all.iter().min_by_key(|(_, entry)| entry.asked_at).map(|(object, _)| *object);
-            oldest.and_then(|oldest| all.remove(&oldest));
+    pub(crate) fn note(&self, object: ObjectId, told: Vec<SocketAddr>) {
+        let mut doors = Vec::new();
+        for door in told {
+            if doors.len() < HOLDERS_MAX && !doors.contains(&door) {
+                doors.push(door);
+            }
         }
-        all.insert(object, Entry { asked_at: Instant::now(), doors });
+        let mut all = self.lock();
+        all.retain(|entry| entry.object != object);
+        if all.len() >= HOLDERS_OBJECTS_MAX {
+            all.pop_front();
+        }
+        all.push_back(Entry { object, asked_at: Instant::now(), doors });
     }
 
     /// Where it may be had.
     pub(crate) fn doors(&self, object: &ObjectId) -> Vec<SocketAddr> {
         let all = self.lock();
-        let entry = all.get(object).filter(|entry| entry.is_young());
+        let entry = all.iter().find(|entry| entry.object == *object && entry.is_young());
         entry.map(|entry| entry.doors.clone()).unwrap_or_default()
     }
 
     /// Whether it is time to ask who holds it. Who hears yes is the one to ask.
     pub(crate) fn is_due(&self, object: ObjectId) -> bool {
-        if self.lock().get(&object).is_some_and(Entry::is_young) {
+        if self.lock().iter().any(|entry| entry.object == object && entry.is_young()) {
             return false;
         }
         self.note(object, Vec::new());
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,7 +86,7 @@ mod tests {
         assert!(holders.is_due(object) && !holders.is_due(object), "that nobody had it is soon over");
         assert_eq!(holders.doors(&object), []);
         holders.note(object, vec![door(2), door(1), door(2)]);
-        assert_eq!(holders.doors(&object), [door(1), door(2)]);
+        assert_eq!(holders.doors(&object), [door(2), door(1)]);
         assert!(!holders.is_due(object));
         tokio::time::advance(HOLDERS_AGE).await;
         assert_eq!(holders.doors(&object), []);
