@@ -35,6 +35,8 @@ impl Neighbourhood for Neighbours {
             false_hits: totals.false_hits,
             filter_received_bytes: totals.filter_received_bytes,
             filter_sent_bytes: totals.filter_sent_bytes,
+            filters_received: totals.filters_received,
+            filters_sent: totals.filters_sent,
         }
     }
 

@@ -159,6 +159,10 @@ pub struct NeighbourTotals {
     pub filter_received_bytes: u64,
     /// Bytes of filters that were sent.
     pub filter_sent_bytes: u64,
+    /// Filters, and changes of them, that came.
+    pub filters_received: u64,
+    /// Filters, and changes of them, that were sent.
+    pub filters_sent: u64,
 }
 
 /// An open pairing window.

@@ -150,6 +150,8 @@ impl Collector for Snapshot {
         all.counters("kith_neighbour_bytes", "Body bytes between boxes", "direction", &transfers)?;
         let finds = [("asked", asked), ("spared", spared), ("false_hit", false_hits)];
         all.counters("kith_neighbour_finds", "Questions to neighbours, by outcome", "outcome", &finds)?;
+        let filters = directions(self.totals.filters_received, self.totals.filters_sent);
+        all.counters("kith_neighbour_filters", "Filters and changes of them", "direction", &filters)?;
         let filters = directions(filter_received_bytes, filter_sent_bytes);
         all.counters("kith_neighbour_filter_bytes", "Bytes of filters", "direction", &filters)?;
         let swarm = directions(0, 0);
@@ -201,6 +203,8 @@ mod tests {
                 false_hits: 19,
                 filter_received_bytes: 20,
                 filter_sent_bytes: 21,
+                filters_received: 22,
+                filters_sent: 23,
             },
             store_bytes: 11,
             store_objects: 12,
@@ -222,6 +226,8 @@ mod tests {
             "kith_neighbour_finds_total{outcome=\"asked\"} 17",
             "kith_neighbour_finds_total{outcome=\"spared\"} 18",
             "kith_neighbour_finds_total{outcome=\"false_hit\"} 19",
+            "kith_neighbour_filters_total{direction=\"in\"} 22",
+            "kith_neighbour_filters_total{direction=\"out\"} 23",
             "kith_neighbour_filter_bytes_total{direction=\"in\"} 20",
             "kith_neighbour_filter_bytes_total{direction=\"out\"} 21",
             "kith_swarm_bytes_total{direction=\"in\"} 0",

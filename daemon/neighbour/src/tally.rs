@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) false_hits: AtomicU64,
     pub(crate) filter_received_bytes: AtomicU64,
     pub(crate) filter_sent_bytes: AtomicU64,
+    pub(crate) filters_received: AtomicU64,
+    pub(crate) filters_sent: AtomicU64,
     /// Withdrawals of it that were heard within the hour.
     pub(crate) withdrawals: Mutex<Allowance>,
 }
@@ -70,6 +72,10 @@ pub struct Totals {
     pub filter_received_bytes: u64,
     /// Bytes of filters that were sent.
     pub filter_sent_bytes: u64,
+    /// Filters and changes of filters that came.
+    pub filters_received: u64,
+    /// Filters and changes of filters that were sent.
+    pub filters_sent: u64,
     /// Sessions with boxes of role "mine" now.
     pub sessions_mine: u64,
     /// Sessions with boxes of role "neighbour" now.
@@ -110,7 +116,8 @@ impl Tallies {
             }
         }
         let [received_bytes, sent_bytes, groups_verified, verify_failures, strikes, ..] = sums;
-        let [.., asked, spared, false_hits, filter_received_bytes, filter_sent_bytes] = sums;
+        let [.., asked, spared, false_hits, _, _, _, _] = sums;
+        let [.., filter_received_bytes, filter_sent_bytes, filters_received, filters_sent] = sums;
         Totals {
             received_bytes,
             sent_bytes,
@@ -122,13 +129,15 @@ impl Tallies {
             false_hits,
             filter_received_bytes,
             filter_sent_bytes,
+            filters_received,
+            filters_sent,
             ..Totals::default()
         }
     }
 }
 
 /// Counts that are summed up.
-const COUNTS: usize = 10;
+const COUNTS: usize = 12;
 
 impl Tally {
     fn counts(&self) -> [&AtomicU64; COUNTS] {
@@ -143,6 +152,8 @@ impl Tally {
             &self.false_hits,
             &self.filter_received_bytes,
             &self.filter_sent_bytes,
+            &self.filters_received,
+            &self.filters_sent,
         ]
     }
 }

@@ -127,6 +127,7 @@ pub(crate) async fn hear(
     };
     let count = (filter.added.bytes + filter.removed.bytes) as usize;
     let bytes = timeout(NEIGHBOUR_REQUEST_TIMEOUT, reader.bytes(count)).await??;
+    session.tally.filters_received.fetch_add(1, Relaxed);
     session.tally.filter_received_bytes.fetch_add(filter::wire_bytes(filter), Relaxed);
     let answer = session.ear().hear(&secret, filter, &bytes)?;
     room.changes.send_modify(|count| *count = count.wrapping_add(1));
@@ -232,6 +233,7 @@ async fn say(session: &Session, filter: &Filter, bytes: Bytes) -> Result<Reply, 
     let _ = frames::send(&mut send, &Message::Filter(filter.clone())).await;
     let _ = send.write_chunk(bytes).await;
     let _ = send.finish();
+    session.tally.filters_sent.fetch_add(1, Relaxed);
     session.tally.filter_sent_bytes.fetch_add(filter::wire_bytes(filter), Relaxed);
     let mut reader = FrameReader::new(receive);
     let answer = timeout(2 * NEIGHBOUR_REQUEST_TIMEOUT, reader.frame()).await;

@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use kith_model::limits::SMALL_NEIGHBOURHOOD_MAX;
-use kith_neighbour::Totals;
+use kith_model::trust::Role;
+use kith_neighbour::{Totals, View};
 
 const LENGTH: u64 = 4 * MIB;
 
@@ -100,4 +101,59 @@ async fn another_url_of_the_same_object_is_told_too() {
     den.put(&url(1), &bytes, &[]).await;
     attic.is_told(2).await;
     assert_eq!(attic.find(wanted(&url(1), LENGTH)).await.len(), 1);
+}
+
+/// Another household learns of less: not of what came by plain http.
+#[tokio::test]
+async fn what_another_household_may_not_have_is_in_no_filter_for_it() {
+    let bytes = sample(LENGTH + 1);
+    for (role, names) in [(Role::Mine, 2), (Role::Neighbour, 1)] {
+        let (den, attic) = pair_as(role).await;
+        den.put("http://example.org/a.bin", &bytes, &[("content-type", "application/zip")]).await;
+        den.put(URL, &bytes[1..], &[("content-type", "application/zip")]).await;
+        attic.is_told(names).await;
+    }
+}
+
+/// Twelve files in a burst at one box, each wanted once and held by nobody: what filters cost against asking everybody,
+/// in a small neighbourhood and in a larger one.
+#[tokio::test]
+async fn a_burst_of_files_takes_far_fewer_messages_than_asking_everybody() {
+    const FILES: usize = 12;
+    let bytes = sample(LENGTH + FILES as u64);
+    for boxes in [2, SMALL_NEIGHBOURHOOD_MAX + 1] {
+        let homes = paired_with_one(boxes).await;
+        let (den, others) = homes.split_first().expect("some");
+        let first_filters = den.neighbours.totals().filters_sent;
+        for number in 0..FILES {
+            let body = &bytes[number..];
+            assert!(den.find(wanted(&url(number), body.len() as u64)).await.is_empty());
+            den.put(&url(number), body, &[]).await;
+        }
+        for other in others {
+            other.is_told(FILES).await;
+        }
+        let totals = den.neighbours.totals();
+        // Each has an answer.
+        let messages = 2 * (totals.asked + totals.filters_sent - first_filters);
+        let asking_everybody = 2 * (FILES * others.len()) as u64;
+        println!("{boxes} boxes: {messages} messages, {asking_everybody} by asking everybody");
+        assert!(messages * 3 <= asking_everybody, "{messages} of {asking_everybody}");
+    }
+}
+
+/// A box and others that are paired with it.
+async fn paired_with_one(boxes: usize) -> Vec<Home> {
+    let names = ["den", "attic", "cellar", "shed", "garage"];
+    let homes: Vec<Home> = names[..boxes].iter().map(|name| Home::start(name)).collect();
+    for guest in &homes[1..] {
+        let window = homes[0].neighbours.open_pairing(Role::Mine).expect("open");
+        let at = homes[0].address().to_string();
+        guest.neighbours.join(&at, &window.code, Role::Mine).await.expect("paired");
+        window.outcome.await;
+        guest.is_told(0).await;
+    }
+    let is_heard = |view: &View| view.filter.is_some();
+    homes[0].sees(|views| views.len() == boxes - 1 && views.iter().all(is_heard)).await;
+    homes
 }

@@ -6,10 +6,15 @@ use common::*;
 use kith_fetch::source::Finder as _;
 use kith_model::freshness::is_outdated;
 use kith_model::key::Target;
+use kith_model::limits::{Profile, WITHDRAWALS_AT_ONCE_MAX};
 use kith_model::representation::Representation;
 use kith_neighbour::State;
 use kith_neighbour::claim::{Rendezvous, Statement, day_of, withdrawal_bytes};
+use kith_neighbour::endpoint;
+use kith_neighbour::frames::{self, FrameReader};
 use kith_neighbour::identity::{Identity, NodeKey};
+use kith_neighbour::tls::{self, Expected};
+use kith_neighbour::wire::{Heard, Hello, Message, Reason, RendezvousId, Withdraw, Withdrawn};
 
 const LENGTH: u64 = 4 * MIB;
 
@@ -98,6 +103,57 @@ async fn what_may_not_be_shared_is_not_told_of() {
     den.neighbours.shutdown().await;
     let log = std::fs::read(den.dir.path().join(kith_neighbour::withdrawn::FILE_NAME)).expect("written");
     assert!(log.len() < 200, "one withdrawal and who was told: {} bytes", log.len());
+}
+
+/// What a paired box says that is not true costs it a strike, or us a question; what it says too often is not heard.
+#[tokio::test]
+async fn a_withdrawal_without_its_signature_is_a_strike_and_too_many_are_not_heard() {
+    const SECRET: [u8; 32] = [7; 32];
+    let identity = Identity::generate().expect("random");
+    let home = Home::start_in("victim", folder_paired_with(identity.key(), SECRET), Vec::new());
+    home.put(URL, &sample(LENGTH), &[]).await;
+    let connection = greeted(&identity, &home).await;
+    home.connected().await;
+
+    let asked = wanted(URL, LENGTH);
+    let statement = Statement::Fetched(asked.target, asked.validator);
+    let rendezvous = Rendezvous::new(&SECRET, 20_000);
+    let at = kith_model::time::UnixMillis(5);
+    let signed = withdrawal_bytes(&statement, LENGTH, &identity.key(), at);
+    let file = |signature| Withdrawn { id: rendezvous.id(statement.subject(LENGTH)), at_ms: at.0, signature };
+    let say = async |files: Vec<Withdrawn>| {
+        let (mut send, receive) = connection.open_bi().await.expect("open");
+        let withdraw = Message::Withdraw(Withdraw { day: 20_000, files });
+        frames::send(&mut send, &withdraw).await.expect("sent");
+        FrameReader::new(receive).frame().await.expect("an answer")
+    };
+    let heard = |number| Some(Message::Heard(Heard { number }));
+
+    assert_eq!(say(vec![file([0; 64])]).await, heard(1));
+    assert_eq!(home.neighbours.list()[0].state, State::Struck(1));
+    assert!(!is_outdated(&stored(&home, URL).head));
+    let unknown = Withdrawn { id: RendezvousId([1; 32]), at_ms: 0, signature: [0; 64] };
+    for _ in 0..3 {
+        assert_eq!(say(vec![unknown.clone(); WITHDRAWALS_AT_ONCE_MAX]).await, heard(64));
+    }
+    assert_eq!(say(vec![file(identity.sign(&signed))]).await, heard(1));
+    assert!(is_outdated(&stored(&home, URL).head), "marked before it was answered");
+    assert_eq!(say(vec![unknown; WITHDRAWALS_AT_ONCE_MAX]).await, Some(Reason::Busy.message()));
+    assert_eq!(home.neighbours.list()[0].state, State::Struck(1));
+}
+
+/// A bare connection to `home` that has said hello.
+async fn greeted(identity: &Identity, home: &Home) -> quinn::Connection {
+    let limits = Profile::Board.limits();
+    let config = endpoint::client_config(identity, Expected::Anyone, tls::ALPN, &limits).expect("config");
+    let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).expect("bound");
+    let dialled = endpoint.connect_with(config, home.address(), tls::SERVER_NAME).expect("an address");
+    let connection = dialled.await.expect("paired");
+    let hello = Hello { version: 1, name: "liar".into(), instance: 9, speaks: None };
+    let (mut send, receive) = connection.open_bi().await.expect("open");
+    frames::send(&mut send, &Message::Hello(hello)).await.expect("sent");
+    FrameReader::new(receive).frame().await.expect("a hello");
+    connection
 }
 
 /// The signature binds the sender, the file and its version.
