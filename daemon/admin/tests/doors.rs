@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kith_admin::house::{
-    Admin, ClientDoor, Facts, Gate, Join, Metrics, NeighbourTotals, NeighbourView, Neighbourhood, Outcome,
-    PairingError, Parts, Window,
+    Admin, ClientDoor, EvidenceView, Facts, Gate, Join, Metrics, NeighbourTotals, NeighbourView,
+    Neighbourhood, Outcome, PairingError, Parts, Window,
 };
 use kith_admin::serve;
 use kith_fetch::ask::{Answer, AskError, Origin, Question};
@@ -72,7 +72,13 @@ fn cellar() -> NeighbourView {
 
 impl Neighbourhood for Cellar {
     fn views(&self) -> Vec<NeighbourView> {
-        vec![cellar()]
+        let evidence = EvidenceView {
+            said: "it signed that a file of example.org is another".into(),
+            claim: Some("c0ffee".into()),
+            signature: "5151".into(),
+            ..EvidenceView::default()
+        };
+        vec![NeighbourView { evidence: Some(Box::new(evidence)), ..cellar() }]
     }
 
     fn totals(&self) -> NeighbourTotals {
@@ -242,6 +248,20 @@ async fn a_foreign_name_or_source_gets_nothing() {
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer).await;
     assert!(answer.is_empty(), "{read:?} {answer:?}");
+    house.close().await;
+}
+
+/// What was signed names a URL: the house sees that there is a proof, and the owner sees all of it.
+#[tokio::test]
+async fn the_bytes_of_a_signed_lie_are_for_the_owner() {
+    let house = House::open().await;
+    for (answer, claim) in [
+        (house.on_port("GET /api/v1/neighbours\nHost: attic").await, Value::Null),
+        (house.on_socket("GET /api/v1/neighbours").await, json!("c0ffee")),
+    ] {
+        let evidence = &value(&answer.1)["neighbours"][0]["evidence"];
+        assert_eq!((&evidence["claim"], &evidence["signature"]), (&claim, &json!("5151")));
+    }
     house.close().await;
 }
 

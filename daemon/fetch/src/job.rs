@@ -28,7 +28,7 @@ use kith_model::key::Target;
 use kith_model::ladder::Strength;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
-use kith_model::representation::Standing;
+use kith_model::representation::{Standing, StrongValidator};
 use kith_store::{Finish, FinishError, Writer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -118,6 +118,8 @@ pub(crate) struct Job {
     holders: Arc<Holders>,
     began: Instant,
     target: Target,
+    /// Whether the fetch is bound to an entity tag, and not to a date.
+    is_tagged: bool,
     host: String,
     speeds: Arc<Speeds>,
 }
@@ -176,6 +178,7 @@ impl Job {
             holders,
             began: Instant::now(),
             target: draft.key.target,
+            is_tagged: matches!(draft.validator, Some(StrongValidator::ETag(_))),
             host,
             speeds,
         };
@@ -465,7 +468,8 @@ impl Job {
             Ok(finished) => {
                 let BySource { origin, neighbour, mirror } = self.audience.bytes_by_source();
                 info!(host = %self.host, object = %finished.info.id, length, origin, neighbour, mirror, "stored");
-                if first_hand {
+                // Two honest answers may have one date and length.
+                if checked || (first_hand && self.is_tagged) {
                     self.judge(finished.info.id);
                 }
                 self.note_holders(finished.info.id);
@@ -498,7 +502,11 @@ impl Job {
             FinishError::DigestMismatch { algorithm } => Truth::Digest(*algorithm),
             _ => Truth::Parts,
         };
-        self.refute_claims(truth).await;
+        if lies.is_empty() {
+            self.retract().await;
+        } else {
+            self.refute_claims(truth).await;
+        }
         None
     }
 

@@ -44,6 +44,8 @@ pub(crate) fn sample(length: usize, seed: u8) -> Bytes {
 pub(crate) struct ScriptedOrigin {
     pub(crate) body: Mutex<Bytes>,
     pub(crate) tag: Mutex<&'static str>,
+    /// Gives a date instead of the tag.
+    pub(crate) is_dated: bool,
     pub(crate) digest: Option<Digest>,
     pub(crate) hashes: Option<Arc<Pieces>>,
     pub(crate) requests: Mutex<Vec<Option<Part>>>,
@@ -59,6 +61,7 @@ impl ScriptedOrigin {
         Self {
             body: Mutex::new(body),
             tag: Mutex::new("\"one\""),
+            is_dated: false,
             digest: None,
             hashes: None,
             requests: Mutex::default(),
@@ -122,7 +125,12 @@ impl ScriptedOrigin {
         let length = self.body.lock().expect("lock").len() as u64;
         let tag = HeaderValue::from_static(*self.tag.lock().expect("lock"));
         let mut headers = HeaderMap::new();
-        headers.insert("etag", tag.clone());
+        if self.is_dated {
+            headers.insert("last-modified", HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+            headers.insert("date", HeaderValue::from_static("Sun, 06 Nov 1994 09:49:37 GMT"));
+        } else {
+            headers.insert("etag", tag.clone());
+        }
         headers.insert("content-type", HeaderValue::from_static("application/octet-stream"));
         headers.insert("cache-control", HeaderValue::from_static("max-age=3600"));
         let not_modified = question.headers.get("if-none-match") == Some(&tag);
