@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use crate::place::Place;
+
 /// Names and what they resolve to.
 pub type Table = HashMap<String, Vec<IpAddr>>;
 
@@ -14,6 +16,8 @@ pub type Table = HashMap<String, Vec<IpAddr>>;
 #[derive(Debug)]
 pub struct Dns {
     address: SocketAddr,
+    /// Another handle to the socket that is read.
+    socket: UdpSocket,
     asked: Arc<Mutex<Vec<String>>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -22,12 +26,17 @@ pub struct Dns {
 impl Dns {
     /// Answers on loopback.
     pub fn start(table: Table) -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = socket.local_addr()?;
+        Self::start_at(&Place::Here, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), table)
+    }
+
+    /// Answers at an address of a place.
+    pub fn start_at(place: &Place, address: SocketAddr, table: Table) -> Result<Self> {
+        let socket = place.enter(|| UdpSocket::bind(address))?;
+        let (address, ours) = (socket.local_addr()?, socket.try_clone()?);
         let (asked, stopping): (Arc<Mutex<Vec<String>>>, Arc<AtomicBool>) = Default::default();
         let (seen, stop) = (Arc::clone(&asked), Arc::clone(&stopping));
         let thread = std::thread::spawn(move || serve(&socket, &table, &seen, &stop));
-        Ok(Self { address, asked, stopping, thread: Some(thread) })
+        Ok(Self { address, socket: ours, asked, stopping, thread: Some(thread) })
     }
 
     /// Where it answers.
@@ -45,8 +54,7 @@ impl Drop for Dns {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
         // Wakes it up.
-        let _ =
-            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.send_to(&[], self.address));
+        let _ = self.socket.send_to(&[], self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -91,7 +91,7 @@ fn a_neighbour_whose_cable_is_pulled_costs_no_bytes_and_little_time() -> Result<
 #[test]
 fn a_false_claim_is_found_out_by_the_origins_digest() -> Result<()> {
     let (truth, lie) = (Body::seeded(84, LENGTH), Body::seeded(85, LENGTH));
-    let house = house(&lie)?;
+    let mut house = house(&lie)?;
     let alone = time_alone(&house)?;
     let etag = format!("\"{}\"", &lie.blake3()[..16]);
     house.origin.change("a.iso", Resource::of(truth.clone()).etag(&etag).with_digest());
@@ -111,6 +111,14 @@ fn a_false_claim_is_found_out_by_the_origins_digest() -> Result<()> {
     assert_ne!(view["reason"], "", "{view}");
     let said = house.b.cli(["neighbours"])?;
     assert!(said.out.contains("quarantined"), "{said:?}");
+    // What it signed is kept, with what shows that it is a lie, and outlives a restart.
+    let evidence = view["evidence"].clone();
+    assert!(evidence["said"].as_str().is_some_and(|said| said.contains(&lie.blake3())), "{view}");
+    assert!(!evidence["truth"].as_str().unwrap_or_default().is_empty(), "{view}");
+    let signature = evidence["signature"].as_str().unwrap_or_default();
+    assert!(signature.len() == 128 && said.out.contains(signature), "{view} {said:?}");
+    house.b.restart()?;
+    assert_eq!(house.b.neighbour("a")?.map(|view| view["evidence"].clone()), Some(evidence));
     assert!(received.whole, "under a digest the rest is held back until it checks: {} bytes", received.bytes);
     Ok(())
 }
