@@ -1,5 +1,5 @@
 //! A list of piece hashes (RFC 5854 section 4.2.13): a flat tree, by which each piece can be checked as it comes. Pure but for
-//! [`Checked`], which holds a source to such a list.
+//! `Checked`, which holds a source to such a list.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
