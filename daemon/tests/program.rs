@@ -118,7 +118,7 @@ fn exit_codes_are_those_of_the_contract() {
         (&["get", "gopher://example.com/"], 2),
         (&["get", "magnet:?xt=urn:btih:00"], 4),
         (&["get", "http://127.0.0.1/x"], 4),
-        (&["pair", "attic", "12345678", "--role", "neighbour"], 4),
+        (&["pair", "attic", "12345678", "--role", "neighbour"], 9),
         (&["status"], 9),
         (&["pair"], 9),
         (&["pin", "http://example.com/"], 9),
