@@ -68,8 +68,8 @@ pub enum TargetError {
 
 impl Target {
     /// Parses and normalises: host in lower case, default port removed, dot segments resolved,
-    /// fragment dropped (RFC 3986 section 6.2). Names in other letters than ASCII are left to who asks, as in RFC 3986
-    /// section 3.2.2: browsers and tools send the `xn--` form, and the tables to make it would lie in every router's flash.
+    /// fragment dropped (RFC 3986 section 6.2). Names in other letters than ASCII are left to who asks, as section 3.2.2
+    /// does: browsers and tools send the `xn--` form, and the tables to make it would lie in every router's flash.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong);
