@@ -272,6 +272,10 @@ impl Shared {
         source: &mut BufReader<&TcpStream>,
         asked: &Asked,
     ) -> Result<After> {
+        // Noted first: who has read the answer may ask for this at once.
+        if said.then == Then::Hold && !asked.whole {
+            self.note(asked.clone());
+        }
         stream.write_all(&said.bytes)?;
         match said.then {
             Then::GoOn => return Ok(After::More),
@@ -281,9 +285,6 @@ impl Shared {
                 return Ok(After::Reset);
             }
             Then::Hold => {
-                if !asked.whole {
-                    self.note(asked.clone());
-                }
                 let held = lock(&self.held.0);
                 drop(self.held.1.wait_while(held, |gone| !*gone).expect("no thread of the origin panics"));
             }
