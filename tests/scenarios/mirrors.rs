@@ -61,6 +61,31 @@ fn a_lying_mirror_harms_nobody_and_is_left_alone() -> Result<()> {
     Ok(())
 }
 
+/// What it sent would be checked only with the whole: all of it would have to come again.
+#[test]
+fn a_mirror_of_another_version_is_found_out_by_one_group_and_an_honest_one_goes_on() -> Result<()> {
+    let body = Body::seeded(64, LENGTH);
+    let liar = Origin::serving("copy", &Body::seeded(65, LENGTH)).start()?;
+    let honest = Origin::serving("copy", &body).slow(8 * MIB).start()?;
+    let links = format!(
+        "<{}>; rel=duplicate; pri=1, <{}>; rel=duplicate; pri=2",
+        liar.url("copy"),
+        honest.url("copy")
+    );
+    let file = Resource::of(body.clone()).with_digest().field("Link", &links);
+    let origin = Origin::empty().and("f", file).slow(8 * MIB).start()?;
+    let kith = Kith::start_one("box")?;
+
+    assert_eq!(Request::by_prefix(&kith, &origin.url("f")).fetch()?.sha256, body.sha256());
+
+    assert!(liar.sent() <= MIB, "the liar sent {}", liar.sent());
+    let sent = origin.sent() + honest.sent();
+    assert!(sent <= LENGTH + LENGTH / 20, "{sent} bytes were sent of {LENGTH}");
+    assert!(honest.sent() >= LENGTH / 4, "the honest mirror sent {}", honest.sent());
+    assert_eq!(kith.metrics()?.count("kith_verify_failures_total{source=\"mirror\"}"), 1);
+    Ok(())
+}
+
 /// A box that holds `body`, and the slow origin that it came from.
 fn holding(body: &Body) -> Result<(Kith, Origin, TempDir)> {
     let origin = Origin::serving("d/a.iso", body).start()?;

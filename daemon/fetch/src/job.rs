@@ -168,7 +168,7 @@ impl Job {
             reports: mpsc::channel(REPORTS_MAX),
             found,
             leads: leads.fuse().boxed(),
-            mirrors: leads::Mirrors::default(),
+            mirrors: leads::Mirrors::new(first_span.start()),
             audience,
             ghosts: Vec::new(),
             alone_since: None,

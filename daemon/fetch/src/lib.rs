@@ -23,6 +23,7 @@ pub mod pieces;
 pub mod plan;
 pub mod reader;
 pub mod relay;
+mod sampled;
 pub mod source;
 mod speeds;
 pub mod wish;

@@ -2,7 +2,7 @@
 //!
 //! A mirror is a stranger. Without piece hashes, what it sends is readable for nobody until the whole is checked, so it
 //! is used only where the origin told a digest that names the bytes, and only while everybody reads the whole: a part has
-//! no digest to wait for. When the check fails, what mirrors sent is dropped and they are blamed; the origin sends it
+//! no digest to wait for. It has to show a group that the origin has sent before anything else ([`crate::sampled`]). When the check fails, what mirrors sent is dropped and they are blamed; the origin sends it
 //! again, and the download takes as long as from the origin alone.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use super::Job;
 use crate::plan::{Facts, Place, SourceId};
+use crate::sampled::{Sample, Sampled};
 use crate::source::{Fault, Lead, Proof, Source, Truth};
 
 /// The mirrors of a job.
@@ -24,8 +25,16 @@ pub(super) struct Mirrors {
     waiting: VecDeque<(Arc<dyn Source>, Proof)>,
     /// Those that were put to use, also when they are of none any more.
     used: BTreeMap<SourceId, Proof>,
+    /// The first group that the origin sends.
+    origin_began: u64,
     /// Whether one has delivered since [`Job::spare_part_readers`] looked.
     pub(super) delivered: bool,
+}
+
+impl Mirrors {
+    pub(super) fn new(origin_began: u64) -> Self {
+        Self { origin_began, ..Self::default() }
+    }
 }
 
 impl Job {
@@ -65,12 +74,25 @@ impl Job {
                 break;
             };
             let Some((source, proof)) = self.mirrors.waiting.remove(at) else { break };
+            let source = self.held_to_a_sample(source, proof);
             let facts = Facts { is_shown: proof == Proof::Pieces, ..self.facts(Place::Mirror, &*source) };
             let id = self.plan.source_added(facts);
             debug!(host = %self.host, mirror = source.label(), ?proof, "a mirror is said to hold it");
             self.sources.insert(id, source);
             self.mirrors.used.insert(id, proof);
             in_use += 1;
+        }
+    }
+
+    fn held_to_a_sample(&self, source: Arc<dyn Source>, proof: Proof) -> Arc<dyn Source> {
+        match (proof, self.length) {
+            (Proof::Whole, Some(length)) => {
+                let body = Arc::new(self.writer.body());
+                let audience = Arc::clone(&self.audience);
+                let sample = Sample { body, audience, first: self.mirrors.origin_began, length };
+                Arc::new(Sampled::new(source, sample))
+            }
+            _ => source,
         }
     }
 
