@@ -1,5 +1,7 @@
-//! From box to box over a LAN of network namespaces, against plain TCP (iperf3) over the same bridge.
+//! From box to box over a LAN of network namespaces, against plain TCP (iperf3) and QUIC with the same crate and
+//! nothing around it (`tests/bin/raw_quic.rs`) over the same bridge.
 
+use std::io::BufRead as _;
 use std::process::{Child, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,8 +21,32 @@ const LENGTH: u64 = 512 * MIB;
 /// In which TCP and the boxes are measured in turn; each with a file of its own.
 const ROUNDS: u64 = 4;
 
+/// Where QUIC with nothing around it listens.
+const QUIC_PORT: u16 = 9999;
+
 /// So slow that what comes fast came from next door.
 const UPLINK_MBIT: u32 = 20;
+
+/// What raw QUIC is tried with, after nothing special: larger packets, no offload, fewer acknowledgements, what a
+/// processor without AES instructions would use.
+const SETTINGS: [&[&str]; 6] =
+    [&[], &["mtu=9000"], &["gso=off"], &["acks=10"], &["cipher=chacha20"], &["cipher=aes256"]];
+
+/// An Ethernet's, and what some networks allow.
+const MTU: u16 = 1500;
+const JUMBO_MTU: u16 = 9000;
+
+const COLUMNS: [&str; 9] = [
+    "way",
+    "Gbit/s",
+    "of TCP",
+    "of QUIC",
+    "giver CPU-s/GB",
+    "taker CPU-s/GB",
+    "giver Gbit/CPU-s",
+    "taker Gbit/CPU-s",
+    "from next door",
+];
 
 /// One way, one run.
 struct Run {
@@ -31,35 +57,48 @@ struct Run {
     from_neighbour: f64,
 }
 
-/// Prints a row for TCP and one for the boxes. Needs root, as the lab does.
+/// Prints a row for TCP, one for QUIC with nothing around it, and one for the boxes; then what QUIC does otherwise
+/// configured. Needs root, as the lab does.
 pub(crate) fn measure() -> Result<()> {
     let house = house()?;
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
-        rounds.push([tcp(&house)?, boxes(&house, round)?]);
+        rounds.push(vec![tcp(&house)?, quic(&house, &[])?, boxes(&house, round)?]);
     }
-    let columns = [
-        "way",
-        "Gbit/s",
-        "of TCP",
-        "giver CPU-s/GB",
-        "taker CPU-s/GB",
-        "giver Gbit/CPU-s",
-        "taker Gbit/CPU-s",
-        "from next door",
-    ];
-    let table = Table::titled("LAN (512 MiB from box A by box B to a client)", &columns);
-    for (index, way) in ["TCP", "kith"].iter().enumerate() {
-        let gbit = |bytes: f64| bytes * 8.0 / GB;
-        let of = |figure: fn(&Run) -> f64| median_of(&rounds, |round| figure(&round[index]));
+    print("LAN (512 MiB from box A by box B to a client)", &["TCP", "QUIC", "kith"], &rounds);
+
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut round = vec![tcp(&house)?];
+        for settings in SETTINGS {
+            let jumbo = settings.contains(&"mtu=9000");
+            house.lab.lan_mtu(if jumbo { JUMBO_MTU } else { MTU })?;
+            round.push(quic(&house, settings)?);
+        }
+        house.lab.lan_mtu(MTU)?;
+        rounds.push(round);
+    }
+    let names: Vec<String> = SETTINGS.iter().map(|settings| format!("QUIC {}", settings.join(" "))).collect();
+    let names: Vec<&str> = std::iter::once("TCP").chain(names.iter().map(|name| name.trim_end())).collect();
+    print("QUIC on this machine, otherwise configured", &names, &rounds);
+    Ok(())
+}
+
+/// The first way is TCP, the second QUIC.
+fn print(title: &str, ways: &[&str], rounds: &[Vec<Run>]) {
+    let table = Table::titled(title, &COLUMNS);
+    for (index, way) in ways.iter().enumerate() {
+        let of = |figure: fn(&Run) -> f64| median_of(rounds, |round| figure(&round[index]));
+        let against = |other: usize| {
+            median_of(rounds, |round| round[index].bytes_a_second / round[other].bytes_a_second)
+        };
         let (giver, taker) = (of(|run| run.giver_cpu_s), of(|run| run.taker_cpu_s));
+        let gbit = |bytes: f64| bytes * 8.0 / GB;
         table.row(&[
             (*way).to_owned(),
             format!("{:.2}", gbit(of(|run| run.bytes_a_second))),
-            format!(
-                "{:.2}",
-                median_of(&rounds, |round| round[index].bytes_a_second / round[0].bytes_a_second)
-            ),
+            format!("{:.2}", against(0)),
+            format!("{:.2}", against(1)),
             format!("{:.2}", giver * GB),
             format!("{:.2}", taker * GB),
             format!("{:.2}", gbit(1.0 / giver)),
@@ -67,7 +106,6 @@ pub(crate) fn measure() -> Result<()> {
             format!("{:.3}", of(|run| run.from_neighbour)),
         ]);
     }
-    Ok(())
 }
 
 /// A holds every file; the way to the origin is slow from then on.
@@ -144,15 +182,37 @@ fn tcp(house: &House) -> Result<Run> {
     })
 }
 
+/// A gives, B takes and drops what comes.
+fn quic(house: &House, settings: &[&str]) -> Result<Run> {
+    let program = kith_tests::binary::raw_quic()?;
+    let home = tempfile::tempdir()?;
+    let certificate = home.path().join("certificate.der");
+    let address = format!("{}:{QUIC_PORT}", house.a_spot.address);
+    let mut giver = house.a_spot.place.command(&program);
+    giver.args(["serve", &address]).arg(&certificate).arg(LENGTH.to_string()).args(settings);
+    let giver = Ended(listening(giver.stdout(Stdio::piped()).spawn().context("starting raw-quic")?)?);
+    let mut taker = house.b_spot.place.command(&program);
+    taker.args(["fetch", &address]).arg(&certificate).args(settings);
+    let mut taker = Ended(taker.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+    let mut line = String::new();
+    std::io::BufReader::new(taker.0.stdout.take().context("piped")?).read_line(&mut line)?;
+    let seconds: f64 = line.trim().parse().with_context(|| format!("raw-quic said {line:?}"))?;
+    Ok(Run {
+        bytes_a_second: figure(LENGTH) / seconds,
+        giver_cpu_s: cpu_seconds(giver.0.id())? / figure(LENGTH),
+        taker_cpu_s: cpu_seconds(taker.0.id())? / figure(LENGTH),
+        from_neighbour: 1.0,
+    })
+}
+
 /// Waits until it says so.
 fn listening(mut server: Child) -> Result<Child> {
-    use std::io::BufRead as _;
     let said = server.stdout.take().context("piped")?;
     let mut lines = std::io::BufReader::new(said);
     let mut line = String::new();
     while !line.contains("listening") {
         line.clear();
-        ensure!(lines.read_line(&mut line)? > 0, "iperf3 ended at once");
+        ensure!(lines.read_line(&mut line)? > 0, "it ended at once");
     }
     // Read on, or it would stop at a full pipe.
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));

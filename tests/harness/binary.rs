@@ -27,6 +27,11 @@ pub fn liar() -> Result<PathBuf> {
     }
 }
 
+/// QUIC with nothing around it, for a bench: `tests/bin/raw_quic.rs`.
+pub fn raw_quic() -> Result<PathBuf> {
+    built("kith-tests", "raw-quic")
+}
+
 fn built(package: &str, program: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<std::sync::Mutex<Vec<String>>> = OnceLock::new();
     let directory = directory()?;

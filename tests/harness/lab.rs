@@ -172,6 +172,15 @@ impl Lab {
         Ok(())
     }
 
+    /// The largest packet of the LAN, on every cable in it.
+    pub fn lan_mtu(&self, bytes: u16) -> Result<()> {
+        for name in self.names.iter().filter(|name| !["lan", "origin"].contains(&name.as_str())) {
+            self.ip("lan", &format!("link set p-{name} mtu {bytes}"))?;
+            self.ip(name, &format!("link set lan0 mtu {bytes}"))?;
+        }
+        Ok(())
+    }
+
     /// Plugs a client into the LAN.
     pub fn plug_client(&mut self) -> Result<Spot> {
         self.plug("client", Ipv4Addr::new(192, 168, 77, 21))
