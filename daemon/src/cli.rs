@@ -7,6 +7,7 @@ pub mod exit;
 mod explain;
 mod get;
 pub mod grammar;
+mod human;
 mod neighbours;
 mod shelf;
 mod status;
@@ -23,9 +24,8 @@ macro_rules! say {
 use say;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use self::control::Control;
 use self::exit::{Exit, Failure};
@@ -34,10 +34,7 @@ use crate::config::{self, Given, Loaded};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // Usage errors end here with 2, `--help` and `--version` with 0.
-    let cli = Cli::parse();
-    let outcome = dispatch(cli);
-    match outcome {
+    match Cli::read(std::env::args_os().skip(1)).and_then(dispatch) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprintln!("kith: {failure}");
@@ -47,15 +44,18 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    if let Command::Tell(text) = &cli.command {
+        say!("{text}");
+        return Ok(Exit::Ok);
+    }
     let given = given(&cli.common);
-    let command = cli.command.unwrap_or(Command::Run);
-    let loaded = match (&command, config::load(&given)) {
+    let loaded = match (&cli.command, config::load(&given)) {
         // The doctor also looks at a configuration that is wrong.
         (Command::Doctor(format), outcome) => return Ok(doctor::run(outcome, *format)),
         (_, Ok(loaded)) => loaded,
         (_, Err(error)) => return Err(Failure::new(Exit::Usage, error.to_string())),
     };
-    match command {
+    match cli.command {
         Command::Run => crate::run::run(&loaded, &log_filter(&cli.common, &given)),
         Command::Config(command) => Ok(configuration(command, &loaded)),
         command => talk(command, &loaded),
@@ -84,12 +84,12 @@ async fn ask(command: Command, loaded: &Loaded) -> Result<(), Failure> {
         Command::Neighbours(format) => neighbours::list(&control, format).await,
         Command::Objects(format) => shelf::list(&control, format).await,
         Command::Pair(command) => neighbours::pair(&control, &command).await,
-        Command::Unpair(command) => neighbours::unpair(&control, &command).await,
-        Command::Pin(what) => shelf::pin(&control, &what.what).await,
-        Command::Unpin(what) => shelf::unpin(&control, &what.what).await,
-        Command::Purge(what) => shelf::purge(&control, &what.what).await,
+        Command::Unpair(neighbour) => neighbours::unpair(&control, &neighbour).await,
+        Command::Pin(what) => shelf::pin(&control, &what).await,
+        Command::Unpin(what) => shelf::unpin(&control, &what).await,
+        Command::Purge(what) => shelf::purge(&control, &what).await,
         Command::Explain(command) => explain::run(&control, &command).await,
-        Command::Run | Command::Config(_) | Command::Doctor(_) => Ok(()),
+        Command::Run | Command::Config(_) | Command::Doctor(_) | Command::Tell(_) => Ok(()),
     }
 }
 
@@ -111,9 +111,10 @@ fn configuration(command: grammar::Config, loaded: &Loaded) -> Exit {
 
 /// The only place where the environment is read.
 fn given(common: &Common) -> Given {
-    let environment: BTreeMap<_, _> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let mut environment = BTreeMap::new();
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    environment.extend(std::env::vars_os().filter_map(text));
     Given {
         file: common.config.clone(),
         data_dir: common.data_dir.clone(),

@@ -46,7 +46,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that only some rooms may know; the tests may know all.
-const KNOWLEDGE: [(&str, &[&str]); 15] = [
+const KNOWLEDGE: [(&str, &[&str]); 14] = [
     ("quick-xml", &["kith-origin"]),
     ("md-5", &["kith-store"]),
     ("redb", &["kith-store"]),
@@ -58,8 +58,7 @@ const KNOWLEDGE: [(&str, &[&str]); 15] = [
     ("hyper", &["kith-origin", "kith-gateway", "kith-admin", "kith"]),
     ("serde_json", &["kith-admin", "kith-gateway", "kith-origin", "kith"]),
     ("toml", &["kith"]),
-    ("clap", &["kith"]),
-    ("indicatif", &["kith"]),
+    ("lexopt", &["kith"]),
     ("tracing-subscriber", &["kith"]),
     (
         "tokio",

@@ -8,12 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::control::SOCKET_FILE;
 use super::exit::{Exit, Failure};
 use super::grammar::Output;
+use super::human::Bytes;
 use super::say;
 use crate::config::{self, ConfigError, Loaded};
 use crate::{listen, machine};
@@ -139,10 +139,10 @@ fn receive_buffer() -> Check {
         Some(bytes) if bytes < RECEIVE_BUFFER_BYTES => check(
             "udp",
             Verdict::Warn,
-            format!("sockets may buffer {} only: fast neighbours will be slowed down", HumanBytes(bytes)),
+            format!("sockets may buffer {} only: fast neighbours will be slowed down", Bytes(bytes)),
             format!("sysctl -w net.core.rmem_max={RECEIVE_BUFFER_BYTES}, and the same in /etc/sysctl.d"),
         ),
-        Some(bytes) => fine("udp", format!("sockets may buffer {}", HumanBytes(bytes))),
+        Some(bytes) => fine("udp", format!("sockets may buffer {}", Bytes(bytes))),
         None => check("udp", Verdict::Warn, "the largest socket buffer is unknown", ""),
     }
 }
@@ -191,13 +191,12 @@ fn space(directory: &Path) -> Check {
         Ok(space) if space.free_bytes < FREE_BYTES_MIN => check(
             "disk",
             Verdict::Warn,
-            format!("only {} are free: hardly anything can be kept", HumanBytes(space.free_bytes)),
+            format!("only {} are free: hardly anything can be kept", Bytes(space.free_bytes)),
             "make room, or put data_dir on a larger disk",
         ),
-        Ok(space) => fine(
-            "disk",
-            format!("{} of {} are free", HumanBytes(space.free_bytes), HumanBytes(space.total_bytes)),
-        ),
+        Ok(space) => {
+            fine("disk", format!("{} of {} are free", Bytes(space.free_bytes), Bytes(space.total_bytes)))
+        }
         Err(error) => check("disk", Verdict::Fail, format!("the free space is unknown ({error})"), ""),
     }
 }

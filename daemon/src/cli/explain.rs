@@ -2,12 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use indicatif::{HumanBytes, HumanDuration};
 use serde_json::Value;
 
 use super::control::Control;
 use super::exit::Failure;
 use super::grammar::Explain;
+use super::human::{Bytes, Span};
 use super::{count, print_json, query_value, say, text};
 
 /// Prints the decision trail.
@@ -52,7 +52,7 @@ fn stored(stored: &Value) {
     say!(
         "  stored     {} ({}, {}{pinned}){variant}",
         text(stored, "object"),
-        HumanBytes(count(stored, "length")),
+        Bytes(count(stored, "length")),
         text(stored, "standing")
     );
     let fresh = if stored["fresh"].as_bool() == Some(true) { "fresh" } else { "stale" };
@@ -91,7 +91,7 @@ fn verdicts(of: &Value) {
 fn sources(job: &Value) -> String {
     let sources = job["sources"].as_object().into_iter().flatten();
     let told: Vec<_> = sources
-        .map(|(source, bytes)| format!("{source} {}", HumanBytes(bytes.as_u64().unwrap_or_default())))
+        .map(|(source, bytes)| format!("{source} {}", Bytes(bytes.as_u64().unwrap_or_default())))
         .collect();
     told.join(", ")
 }
@@ -101,10 +101,10 @@ fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 }
 
 fn seconds(value: &Value, name: &str) -> String {
-    HumanDuration(Duration::from_secs(count(value, name))).to_string()
+    Span(Duration::from_secs(count(value, name))).to_string()
 }
 
 pub(super) fn ago(unix_millis: u64) -> String {
     let moment = UNIX_EPOCH + Duration::from_millis(unix_millis);
-    HumanDuration(moment.elapsed().unwrap_or_default()).to_string()
+    Span(moment.elapsed().unwrap_or_default()).to_string()
 }

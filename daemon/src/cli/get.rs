@@ -4,6 +4,7 @@
 //! run continues when the origin still has the same version.
 
 mod address;
+mod bar;
 mod part;
 mod progress;
 mod route;
@@ -11,7 +12,6 @@ mod route;
 use std::path::Path;
 
 use http::{HeaderMap, HeaderValue};
-use indicatif::HumanBytes;
 use kith_model::representation::StrongValidator;
 use serde_json::json;
 
@@ -22,6 +22,7 @@ use self::route::{Incoming, Route};
 use super::control::Control;
 use super::exit::{Exit, Failure};
 use super::grammar::Get;
+use super::human::Bytes;
 use super::say;
 use crate::config::Loaded;
 
@@ -236,8 +237,8 @@ fn report(command: &Get, target: &Path, report: &Report, progress: &Progress) {
     let checked = if report.checked { "sha-256 checked" } else { "no digest known, length checked" };
     eprintln!(
         "{} at {}/s, {checked}, from {}",
-        HumanBytes(report.bytes),
-        HumanBytes(progress.rate(report.bytes)),
+        Bytes(report.bytes),
+        Bytes(progress.rate(report.bytes)),
         report.sources.text()
     );
 }

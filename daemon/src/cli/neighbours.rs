@@ -1,13 +1,13 @@
 //! `kith neighbours`, `pair`, `unpair`.
 
 use http::Method;
-use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::control::{Control, Wait};
 use super::exit::{Exit, Failure};
 use super::explain::ago;
-use super::grammar::{Output, Pair, Unpair};
+use super::grammar::{Output, Pair};
+use super::human::Bytes;
 use super::{count, print_json, print_table, query_value, say, text};
 
 /// Prints the boxes next door, paired or only seen.
@@ -37,8 +37,8 @@ fn row(neighbour: &Value) -> Vec<String> {
         text(neighbour, "role").to_owned(),
         text(neighbour, "state").to_owned(),
         text(neighbour, "address").to_owned(),
-        HumanBytes(count(neighbour, "received_bytes")).to_string(),
-        HumanBytes(count(neighbour, "sent_bytes")).to_string(),
+        Bytes(count(neighbour, "received_bytes")).to_string(),
+        Bytes(count(neighbour, "sent_bytes")).to_string(),
         told(&neighbour["filter"]),
         count(neighbour, "strikes").to_string(),
     ]
@@ -52,7 +52,7 @@ fn told(filter: &Value) -> String {
     format!(
         "{} in {}, {} s ago",
         count(filter, "names"),
-        HumanBytes(count(filter, "bytes")),
+        Bytes(count(filter, "bytes")),
         count(filter, "age_s")
     )
 }
@@ -74,9 +74,9 @@ fn tell_misdeeds(neighbour: &Value) {
 
 /// Shows a code and waits, or uses the code of another box.
 pub(super) async fn pair(control: &Control, command: &Pair) -> Result<(), Failure> {
-    match (&command.neighbour, &command.code) {
-        (Some(neighbour), Some(code)) => join(control, command, neighbour, code).await,
-        _ => show_code(control, command).await,
+    match &command.guest {
+        Some((neighbour, code)) => join(control, command, neighbour, code).await,
+        None => show_code(control, command).await,
     }
 }
 
@@ -132,8 +132,8 @@ fn tell_paired(neighbour: &Value, format: Output) {
 }
 
 /// Forgets a box.
-pub(super) async fn unpair(control: &Control, command: &Unpair) -> Result<(), Failure> {
-    let path = format!("/api/v1/neighbours?box={}", query_value(&command.neighbour));
+pub(super) async fn unpair(control: &Control, neighbour: &str) -> Result<(), Failure> {
+    let path = format!("/api/v1/neighbours?box={}", query_value(neighbour));
     let gone = control.ask(Method::DELETE, &path, None, Wait::Briefly).await?;
     eprintln!("{} is forgotten", text(&gone, "name"));
     Ok(())

@@ -1,12 +1,12 @@
 //! `kith objects`, `pin`, `unpin`, `purge`: care of the shelf.
 
 use http::Method;
-use indicatif::HumanBytes;
 use serde_json::Value;
 
 use super::control::{Control, Wait};
 use super::exit::Failure;
 use super::grammar::Output;
+use super::human::Bytes;
 use super::{count, print_json, print_table, query_value, text};
 
 /// Prints everything on the shelf, page by page.
@@ -38,7 +38,7 @@ fn row(object: &Value) -> Vec<String> {
     let urls = object["urls"].as_array();
     let url = urls.and_then(|urls| urls.first()).and_then(Value::as_str).unwrap_or_default();
     let pinned = if object["pinned"].as_bool() == Some(true) { "yes" } else { "" };
-    vec![id.to_owned(), HumanBytes(count(object, "length")).to_string(), pinned.to_owned(), url.to_owned()]
+    vec![id.to_owned(), Bytes(count(object, "length")).to_string(), pinned.to_owned(), url.to_owned()]
 }
 
 /// Keeps an object.
@@ -58,7 +58,7 @@ pub(super) async fn unpin(control: &Control, what: &str) -> Result<(), Failure> 
 /// Throws it away.
 pub(super) async fn purge(control: &Control, what: &str) -> Result<(), Failure> {
     let answer = act(control, Method::DELETE, &format!("/api/v1/objects?of={}", query_value(what))).await?;
-    eprintln!("{} freed", HumanBytes(count(&answer, "freed")));
+    eprintln!("{} freed", Bytes(count(&answer, "freed")));
     Ok(())
 }
 

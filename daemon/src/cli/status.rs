@@ -1,11 +1,11 @@
 //! `kith status`: how the box is doing, on one screen.
 
-use indicatif::{HumanBytes, HumanDuration};
 use serde_json::Value;
 
 use super::control::Control;
 use super::exit::Failure;
 use super::grammar::Output;
+use super::human::{Bytes, Span};
 use super::{count, print_json, say, text};
 
 /// Asks and prints.
@@ -26,11 +26,11 @@ fn print(status: &Value) {
     };
     let store = &status["store"];
     let served = &status["served"];
-    let bytes = |value: &Value, name: &str| HumanBytes(count(value, name));
+    let bytes = |value: &Value, name: &str| Bytes(count(value, name));
     let uptime = std::time::Duration::from_secs(count(status, "uptime_s"));
     say!("box         {} ({})", text(status, "name"), text(status, "key_words"));
     say!("node id     {}", text(status, "node_id"));
-    say!("version     {}, up {}", text(status, "version"), HumanDuration(uptime));
+    say!("version     {}, up {}", text(status, "version"), Span(uptime));
     say!("clients     {}", addresses("clients"));
     say!("admin       {}", addresses("admin"));
     say!("neighbours  {} ({} paired)", addresses("neighbours"), count(status, "paired"));

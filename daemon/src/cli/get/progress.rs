@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::bar::{Bar, State};
 use crate::cli::control::Control;
+use crate::cli::human::Bytes;
 use crate::cli::say;
 
 /// How often JSON lines and the sources are renewed.
@@ -30,57 +31,62 @@ impl Sources {
 
     /// For a line of text.
     pub(super) fn text(&self) -> String {
-        let named = |(name, bytes): &(String, u64)| format!("{name} {}", HumanBytes(*bytes));
+        let named = |(name, bytes): &(String, u64)| format!("{name} {}", Bytes(*bytes));
         self.0.iter().filter(|(_, bytes)| *bytes > 0).map(named).collect::<Vec<_>>().join(", ")
     }
 
     /// For a line of JSON.
     pub(super) fn json(&self) -> Value {
-        self.0.iter().map(|(name, bytes)| (name.clone(), Value::from(*bytes))).collect()
+        let mut counts = serde_json::Map::new();
+        counts.extend(self.0.iter().map(|(name, bytes)| (name.clone(), Value::from(*bytes))));
+        Value::Object(counts)
     }
 }
 
 /// Tells about one download.
 pub(super) struct Progress {
-    bar: ProgressBar,
+    bar: Bar,
+    length: Option<u64>,
     json: bool,
     begun: Instant,
     bytes_before: u64,
     told_at: Instant,
     sources: Sources,
+    // what the bar says of them
+    message: String,
 }
 
 impl Progress {
     /// A bar that hides itself when standard error is no terminal, or JSON lines.
     pub(super) fn new(json: bool) -> Self {
-        let bar = if json { ProgressBar::hidden() } else { ProgressBar::no_length() };
-        let style = ProgressStyle::with_template(
-            "{wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left  {msg}",
-        );
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        let bar = if json { Bar::hidden() } else { Bar::new() };
         let now = Instant::now();
-        Self { bar, json, begun: now, bytes_before: 0, told_at: now, sources: Sources::default() }
+        Self {
+            bar,
+            length: None,
+            json,
+            begun: now,
+            bytes_before: 0,
+            told_at: now,
+            sources: Sources::default(),
+            message: String::new(),
+        }
     }
 
     /// A part was there already.
     pub(super) fn resumed(&mut self, bytes: u64) {
         self.bytes_before = bytes;
-        self.bar.set_position(bytes);
-        self.bar.reset_eta();
+        self.bar.resume(bytes);
     }
 
     /// How long it will be.
-    pub(super) fn length(&self, length: Option<u64>) {
-        if let Some(length) = length {
-            self.bar.set_length(length);
-        }
+    pub(super) fn length(&mut self, length: Option<u64>) {
+        self.length = length.or(self.length);
     }
 
     /// How far it is; asks the box for the sources now and then.
     pub(super) async fn advance(&mut self, bytes: u64, watch: Option<&Watch<'_>>) {
-        self.bar.set_position(bytes);
+        self.bar.draw(State { bytes, length: self.length, message: &self.message });
         if self.told_at.elapsed() < TICK {
             return;
         }
@@ -90,7 +96,7 @@ impl Progress {
         }
         if self.json {
             let rate = self.rate(bytes);
-            let line = json!({"type": "progress", "bytes": bytes, "length": self.bar.length(), "rate": rate,
+            let line = json!({"type": "progress", "bytes": bytes, "length": self.length, "rate": rate,
                 "sources": self.sources.json()});
             say!("{line}");
         }
@@ -99,7 +105,7 @@ impl Progress {
     /// Asks the box where the bytes come from.
     pub(super) async fn look(&mut self, watch: &Watch<'_>) {
         if let Some(sources) = watch.sources().await {
-            self.bar.set_message(sources.text());
+            self.message = sources.text();
             self.sources = sources;
         }
     }
@@ -134,7 +140,7 @@ impl Progress {
 
     /// Takes the bar away.
     pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
+        self.bar.clear();
     }
 }
 
