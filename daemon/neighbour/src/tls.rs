@@ -9,15 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::crypto::ring::ALL_KX_GROUPS;
+use rustls::crypto::ring::cipher_suite::{
+    TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+};
+use rustls::crypto::{
+    CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme,
 };
 
 use crate::identity::{Identity, NodeKey};
@@ -67,13 +75,9 @@ impl Expected {
 /// The configuration for one incoming connection: the rule depends on what that one asks for, so each gets its own.
 pub fn server_config(identity: &Identity, admits: Admits, door: Door) -> Result<rustls::ServerConfig, Error> {
     let wants_pairing = Arc::new(AtomicBool::new(false));
-    let provider = Arc::new(provider());
-    let verifier = Verifier {
-        algorithms: provider.signature_verification_algorithms,
-        rule: Rule::Incoming { admits, wants_pairing: Arc::clone(&wants_pairing) },
-    };
+    let verifier = Verifier(Rule::Incoming { admits, wants_pairing: Arc::clone(&wants_pairing) });
     let resolver = Resolver { certified: certified(identity)?, wants_pairing };
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(resolver));
@@ -93,10 +97,8 @@ pub fn client_config(
     expected: Expected,
     protocol: &[u8],
 ) -> Result<rustls::ClientConfig, Error> {
-    let provider = Arc::new(provider());
-    let verifier =
-        Verifier { algorithms: provider.signature_verification_algorithms, rule: Rule::Dialled(expected) };
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let verifier = Verifier(Rule::Dialled(expected));
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
@@ -125,20 +127,45 @@ fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, Error> {
     Ok(Arc::new(CertifiedKey::new(vec![spki], key)))
 }
 
-/// The suites of `ring`, with `ChaCha20` first where there are no AES instructions: there it is twice as fast. AES-128 stays among the
-/// suites, as QUIC's first packets need it (RFC 9001 section 5.2).
+/// Of the cryptography of `ring` only what two boxes need: its `default_provider` would bring the reading of all kinds of
+/// private keys. `ChaCha20` is first where there are no AES instructions: there it is twice as fast. AES-128 stays among
+/// the suites, as QUIC's first packets need it (RFC 9001 section 5.2).
 fn provider() -> CryptoProvider {
-    let mut provider = rustls::crypto::ring::default_provider();
-    provider.cipher_suites.retain(|suite| suite.version().version == rustls::ProtocolVersion::TLSv1_3);
-    let first = if has_aes() {
-        CipherSuite::TLS13_AES_128_GCM_SHA256
-    } else {
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
-    };
-    if let Some(at) = provider.cipher_suites.iter().position(|suite| suite.suite() == first) {
-        provider.cipher_suites.swap(0, at);
+    let mut cipher_suites =
+        vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    if !has_aes() {
+        cipher_suites.rotate_right(1);
     }
-    provider
+    CryptoProvider {
+        cipher_suites,
+        kx_groups: ALL_KX_GROUPS.to_vec(),
+        signature_verification_algorithms: ED25519_ONLY,
+        secure_random: &Basis,
+        key_provider: &Basis,
+    }
+}
+
+const ED25519_ONLY: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::ring::ED25519],
+    mapping: &[(SignatureScheme::ED25519, &[webpki::ring::ED25519])],
+};
+
+/// Chance from the system; no private key in a form that would have to be read.
+#[derive(Debug)]
+struct Basis;
+
+impl SecureRandom for Basis {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        use ring::rand::SecureRandom as _;
+
+        ring::rand::SystemRandom::new().fill(bytes).map_err(|_| GetRandomFailed)
+    }
+}
+
+impl KeyProvider for Basis {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        Err(Error::General("a box has no key but its identity".to_owned()))
+    }
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -183,10 +210,7 @@ enum Rule {
     Dialled(Expected),
 }
 
-struct Verifier {
-    algorithms: WebPkiSupportedAlgorithms,
-    rule: Rule,
-}
+struct Verifier(Rule);
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -202,7 +226,7 @@ impl Verifier {
         }
         let key =
             NodeKey::from_spki(shown).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        let is_welcome = match &self.rule {
+        let is_welcome = match &self.0 {
             Rule::Incoming { admits, wants_pairing } => wants_pairing.load(Ordering::Relaxed) || admits(&key),
             Rule::Dialled(expected) => expected.accepts(&key),
         };
@@ -212,16 +236,15 @@ impl Verifier {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
         }
     }
+}
 
-    fn verify_signature(
-        &self,
-        message: &[u8],
-        key: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let spki = SubjectPublicKeyInfoDer::from(key.as_ref());
-        verify_tls13_signature_with_raw_key(message, &spki, signature, &self.algorithms)
-    }
+fn verify_signature(
+    message: &[u8],
+    key: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let spki = SubjectPublicKeyInfoDer::from(key.as_ref());
+    verify_tls13_signature_with_raw_key(message, &spki, signature, &ED25519_ONLY)
 }
 
 /// TLS 1.2 is not spoken; rustls wants the method all the same.
@@ -256,7 +279,7 @@ impl ServerCertVerifier for Verifier {
         key: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(message, key, signature)
+        verify_signature(message, key, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -297,7 +320,7 @@ impl ClientCertVerifier for Verifier {
         key: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verify_signature(message, key, signature)
+        verify_signature(message, key, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -23,8 +23,10 @@ use kith_model::limits::{
     RESPONSE_HEADERS_COUNT_MAX,
 };
 use kith_model::time::UnixMillis;
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SigningKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -299,11 +301,21 @@ fn tls(extra_roots: &[Vec<u8>]) -> Result<ClientConfig, RootsError> {
             return Err(RootsError::Empty);
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let provider = CryptoProvider { key_provider: &NoKeys, ..rustls::crypto::ring::default_provider() };
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(RootsError::Tls)?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A website is shown no key. The library's own reader of all kinds of private keys would come along for nothing.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("websites are shown no key".to_owned()))
+    }
 }
 
 /// What the library's error means, and whose fault it is.
