@@ -1,6 +1,7 @@
 //! The command line: reads it, loads the configuration once, does one thing and turns the outcome into an exit
 //! code. Results go to standard output, everything else to standard error.
 
+mod connection;
 pub mod control;
 mod doctor;
 pub mod exit;

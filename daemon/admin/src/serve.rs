@@ -60,7 +60,7 @@ pub async fn port(admin: Admin, listener: TcpListener, tasks: TaskTracker, stop:
                     continue;
                 }
                 let visitor = Visitor { admin: admin.clone(), door: Door::Port, local: Some(local.ip()) };
-                tasks.spawn(connection(visitor, stream, permit, stop.clone()).boxed());
+                tasks.spawn(connection(visitor, Box::new(stream), permit, stop.clone()).boxed());
             }
             Err(error) => failed_accept(&error).await,
         }
@@ -81,7 +81,7 @@ pub async fn control(admin: Admin, listener: UnixListener, tasks: TaskTracker, s
         match accepted {
             Ok((stream, _)) => {
                 let visitor = Visitor { admin: admin.clone(), door: Door::Control, local: None };
-                tasks.spawn(connection(visitor, stream, permit, stop.clone()).boxed());
+                tasks.spawn(connection(visitor, Box::new(stream), permit, stop.clone()).boxed());
             }
             Err(error) => failed_accept(&error).await,
         }
@@ -109,10 +109,17 @@ struct Visitor {
     local: Option<IpAddr>,
 }
 
-async fn connection<S>(visitor: Visitor, stream: S, permit: OwnedSemaphorePermit, stop: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+/// A connection through either door: one kind, so that what serves it is compiled once.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn connection(
+    visitor: Visitor,
+    stream: Box<dyn Stream>,
+    permit: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) {
     let _permit = permit;
     let service = service_fn(|request| {
         let visitor = visitor.clone();

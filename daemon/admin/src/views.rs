@@ -153,8 +153,16 @@ pub(crate) struct Job {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     length: Option<u64>,
-    sources: BTreeMap<&'static str, u64>,
+    sources: Sources,
     readers: u64,
+}
+
+/// Bytes from each.
+#[derive(Debug, Serialize)]
+struct Sources {
+    mirror: u64,
+    neighbour: u64,
+    origin: u64,
 }
 
 pub(crate) fn jobs(admin: &Admin, detail: Detail) -> Jobs {
@@ -168,7 +176,7 @@ pub(crate) fn job(job: JobView, detail: Detail) -> Job {
         host: job.host,
         url: (detail == Detail::Full).then_some(job.url),
         length: job.length,
-        sources: [("origin", job.origin), ("neighbour", job.neighbour), ("mirror", job.mirror)].into(),
+        sources: Sources { mirror: job.mirror, neighbour: job.neighbour, origin: job.origin },
         readers: job.readers as u64,
     }
 }
@@ -216,10 +224,12 @@ fn object(info: &ObjectInfo, representations: &[Representation], detail: Detail)
     let digest = |rung: &kith_model::ladder::Rung| {
         (rung.digest.algorithm().as_str(), data_encoding::HEXLOWER.encode(rung.digest.bytes()))
     };
+    let mut digests = BTreeMap::new();
+    digests.extend(info.ladder.rungs().iter().map(digest));
     Object {
         id: info.id.to_string(),
         length: info.length,
-        digests: info.ladder.rungs().iter().map(digest).collect(),
+        digests,
         stored_at_ms: info.stored_at.0,
         pinned: info.pinned,
         hosts,

@@ -3,7 +3,6 @@
 //!
 //! Decides from addresses and names alone, before a byte of a request is read. Knows no URL.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,7 +33,7 @@ struct Link {
 /// Names, addresses and permissions.
 #[derive(Debug)]
 pub struct House {
-    names: BTreeSet<String>,
+    names: Vec<String>,
     ports: Vec<u16>,
     allow: Vec<Allow>,
     interfaces: Vec<String>,
@@ -58,10 +57,9 @@ impl House {
         // Names that nobody outside of a house can own (RFC 6762, RFC 8375, and what routers use).
         let own = ["", ".local", ".lan", ".home.arpa", ".internal"].map(|suffix| format!("{name}{suffix}"));
         let names = own.into_iter().filter(|name| !name.starts_with('.') && !name.is_empty());
-        let names =
-            names.chain(hosts.iter().map(|host| plain(host))).chain(["localhost".to_owned()]).collect();
+        let names = names.chain(hosts.iter().map(|host| plain(host))).chain(["localhost".to_owned()]);
         Self {
-            names,
+            names: names.collect(),
             ports,
             allow,
             interfaces,

@@ -214,7 +214,8 @@ impl Peers {
         if stored.version != FORMAT_VERSION {
             return Err(PeersError::Version(stored.version));
         }
-        let by_id = stored.peers.into_iter().map(|peer| (peer.key().id(), peer)).collect();
+        let mut by_id = BTreeMap::new();
+        by_id.extend(stored.peers.into_iter().map(|peer| (peer.key().id(), peer)));
         Ok(Self { by_id })
     }
 

@@ -118,7 +118,7 @@ fn worth_asking(room: &Room, sought: &Sought) -> Vec<(Opinion, Arc<Session>)> {
     };
     let mut all: Vec<_> = sessions.into_iter().map(opinion).collect();
     all.retain(|(opinion, _)| *opinion != Opinion::Lacks);
-    all.sort_by_key(|(opinion, session)| (*opinion, session.tally.rank(), session.connection.rtt()));
+    all.sort_unstable_by_key(|(opinion, session)| (*opinion, session.tally.rank(), session.connection.rtt()));
     all
 }
 

@@ -91,11 +91,9 @@ impl Log {
             && stored.entries.len() <= WITHDRAWALS_MAX
             && stored.told.len() <= PAIRED_MAX
             && stored.first <= u64::MAX / 2;
-        is_ours.then(|| Self {
-            first: stored.first,
-            entries: stored.entries.into(),
-            next: stored.told.iter().map(|told| (NodeId::from_bytes(told.id), told.next)).collect(),
-        })
+        let mut next = BTreeMap::new();
+        next.extend(stored.told.iter().map(|told| (NodeId::from_bytes(told.id), told.next)));
+        is_ours.then(|| Self { first: stored.first, entries: stored.entries.into(), next })
     }
 
     /// The file's content.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use super::connection;
 use super::exit::{Exit, Failure};
 
 /// The socket's name in the data directory.
@@ -74,9 +74,7 @@ impl Control {
 
     async fn exchange(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| broken(&error))?;
+        let (mut sender, connection) = connection::open(stream).await.map_err(|error| broken(&error))?;
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let request = Request::builder()
             .method(method)

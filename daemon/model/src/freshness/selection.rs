@@ -93,7 +93,8 @@ fn tidy_list(list: &[u8]) -> Vec<u8> {
 /// The content codings that a request takes, in lower case (RFC 9110 section 12.5.3). `identity` is among them
 /// unless refused. A request that names none is read as taking none: that is what tools without the field mean.
 pub fn accepted_encodings(request: &HeaderMap) -> BTreeSet<String> {
-    let mut taken = BTreeSet::from(["identity".to_owned()]);
+    let mut taken = BTreeSet::new();
+    taken.insert("identity".to_owned());
     for value in request.get_all(ACCEPT_ENCODING) {
         for member in value.as_bytes().split(|byte| *byte == b',') {
             let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyDataStream, BodyExt, Empty};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyDataStream, BodyExt, Full};
 use kith_fetch::ask::{AskError, Origin, Part, Question, Redirects, Verb};
 use kith_model::representation::StrongValidator;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::address::Address;
+use crate::cli::connection;
 use crate::cli::exit::{Exit, Failure};
 
 /// Bytes of an error's text that are shown: it is one line.
@@ -77,7 +77,7 @@ impl Route {
         let request = Request::head(address.on_box())
             .header(header::HOST, port.to_string())
             .header(header::CACHE_CONTROL, "only-if-cached, max-stale")
-            .body(Empty::new())
+            .body(Full::default())
             .ok()?;
         let (head, _, _) = exchange(*port, request).await.ok()?;
         let same = head.status == StatusCode::OK && head.headers.get(header::ETAG) == Some(tag);
@@ -109,7 +109,8 @@ async fn ask_box(
         request =
             request.header(header::RANGE, format!("bytes={start}-")).header(header::IF_RANGE, validator);
     }
-    let request = request.body(Empty::new()).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    let request =
+        request.body(Full::default()).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let (head, body, connection) = exchange(port, request).await?;
     let (start, length) = extent(head.status, &head.headers);
     if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
@@ -121,14 +122,12 @@ async fn ask_box(
 
 type Exchanged = (http::response::Parts, hyper::body::Incoming, JoinSet<()>);
 
-async fn exchange(port: SocketAddr, request: Request<Empty<Bytes>>) -> Result<Exchanged, Failure> {
+async fn exchange(port: SocketAddr, request: Request<Full<Bytes>>) -> Result<Exchanged, Failure> {
     let unreachable = |error: &dyn std::fmt::Display| {
         Failure::new(Exit::NoDaemon, format!("the box does not answer at {port}: {error}"))
     };
     let stream = TcpStream::connect(port).await.map_err(|error| unreachable(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| unreachable(&error))?;
+    let (mut sender, connection) = connection::open(stream).await.map_err(|error| unreachable(&error))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         // What went wrong shows in the body or the answer.
