@@ -15,6 +15,7 @@ pub mod object;
 pub mod range;
 pub mod representation;
 pub mod sharing;
+pub mod shelf;
 pub mod signature;
 pub mod time;
 pub mod trust;

@@ -238,6 +238,14 @@ pub const EVICT_ABOVE_PERCENT: u64 = 90;
 /// Eviction ends when the shelf is no fuller than this, in percent.
 pub const EVICT_TO_PERCENT: u64 = 80;
 
+/// Objects at the lower end of the order of eviction that are looked at together: 64 bytes each, and a look into the
+/// filters of all neighbours.
+pub const EVICTIONS_AT_ONCE_MAX: usize = 64;
+
+/// Objects that went and are remembered for the case that they come back: 24 bytes each, 96 KiB together. As many as
+/// lie on a shelf of 200 GB; what comes back later than after a whole turn of the shelf comes as new.
+pub const GHOSTS_MAX: usize = 4096;
+
 /// Accesses noted in memory before they are written to the index: spares the flash a commit a hit.
 pub const ACCESSES_NOTED_MAX: usize = 1024;
 
@@ -395,6 +403,16 @@ pub const FILTER_NAMES_MAX: usize = LOOKUPS_KEPT_MAX;
 /// Shortest time between two filters to one neighbour: a file that is done is told at once, of an upgrade with dozens all
 /// but the first wait, and are told together.
 pub const FILTER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Neighbours that are told of a change at once. It takes two messages to each, so in larger neighbourhoods changes are
+/// gathered first, for [`FILTER_GATHER_STEP`] more for each further one.
+pub const FILTER_PROMPT_MAX: usize = 7;
+
+/// The step: with 29 neighbours two hours, in which a box stores some files.
+pub const FILTER_GATHER_STEP: Duration = Duration::from_secs(6 * 60);
+
+/// And at most for so long.
+pub const FILTER_GATHER_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How long nothing is told to a neighbour that did not take a filter in: it asks directly then.
 pub const FILTER_REFUSED_PAUSE: Duration = Duration::from_secs(300);

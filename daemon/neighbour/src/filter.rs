@@ -7,8 +7,10 @@
 //! Our own code, as it is a page: the crates for it are Bloom filters, which take more bits, or cannot tell what was
 //! added and removed in the language of places.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use kith_model::limits::FILTER_NAMES_MAX;
+use kith_model::limits::{FILTER_GATHER_MAX, FILTER_GATHER_STEP, FILTER_NAMES_MAX, FILTER_PROMPT_MAX};
 
 use crate::claim::Subject;
 use crate::wire::{self, Filter, SetLen};
@@ -175,6 +177,11 @@ impl Heard {
         subjects.iter().any(|subject| self.set.binary_search(&self.places.of(subject)).is_ok())
     }
 
+    /// Whether it hits by chance in no more than one of a hundred looks at one name, as an honest one.
+    pub fn is_sparse(&self) -> bool {
+        self.set.len() * 100 <= self.places.range as usize
+    }
+
     /// How many names there are, but for those that share a place.
     pub fn names(&self) -> usize {
         self.set.len()
@@ -271,6 +278,13 @@ impl BitWriter {
         }
         self.count += 1;
     }
+}
+
+/// How long changes are gathered before neighbours are told of them. A few boxes are told at once; what it costs to tell
+/// grows with their count, and what is lost by waiting does not (`tests/simulation/README.md`).
+pub fn gather(neighbours: usize) -> Duration {
+    let beyond = u32::try_from(neighbours.saturating_sub(FILTER_PROMPT_MAX)).unwrap_or(u32::MAX);
+    FILTER_GATHER_STEP.saturating_mul(beyond).min(FILTER_GATHER_MAX)
 }
 
 /// Bytes that a filter takes on the wire.

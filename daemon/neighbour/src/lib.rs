@@ -12,6 +12,7 @@ pub mod clients;
 mod clock;
 pub mod config;
 mod connect;
+mod copies;
 mod dial;
 mod discovery;
 pub mod endpoint;

@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use kith_fetch::source::{Finder, Found, Wanted};
 use kith_model::limits::PAIRING_TIMEOUT;
 use kith_model::representation::Representation;
+use kith_model::shelf::Copies;
 use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_store::Store;
@@ -31,7 +32,7 @@ use crate::tally::Totals;
 use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
-use crate::{clock, connect, dial, discovery, name, pair, source, telling, withdrawals};
+use crate::{clock, connect, copies, dial, discovery, name, pair, source, telling, withdrawals};
 
 /// Why the room does not open.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +216,10 @@ impl Neighbourhood {
         SystemRandom::new().fill(&mut instance).map_err(|_| StartError::Random)?;
         let instance = u64::from_be_bytes(instance);
         let room = Room::new(Parts { config, identity, registry, store, endpoint, instance });
+        let counting = Arc::downgrade(&room);
+        room.store.count_copies(Box::new(move |object| {
+            counting.upgrade().map_or_else(Copies::default, |room| copies::count(&room, object))
+        }));
         room.tracker.spawn(connect::accept(Arc::clone(&room)).boxed());
         room.tracker.spawn(dial::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(discovery::run(Arc::clone(&room)).boxed());

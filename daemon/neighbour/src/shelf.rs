@@ -78,6 +78,13 @@ impl Shelf {
         self.refresh().map(|(_, objects)| objects)
     }
 
+    /// What an object stands in filters as, when the list was looked at last. Reads nothing.
+    pub(crate) fn subjects(&self, id: &ObjectId) -> Vec<Subject> {
+        let listed = Arc::clone(&self.listed.lock().unwrap_or_else(PoisonError::into_inner).objects);
+        let names = listed.get(id).map_or(&[][..], Vec::as_slice);
+        names.iter().filter(|name| name.mention == Mention::Told).map(|name| name.subject).collect()
+    }
+
     /// A number that grows with the list, up to the store's state. Blocks, as [`Self::objects`].
     pub(crate) fn generation(&self) -> Result<u64, IndexError> {
         self.refresh().map(|(generation, _)| generation)

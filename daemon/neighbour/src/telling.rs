@@ -71,6 +71,11 @@ impl Ear {
         }
     }
 
+    /// Whether the filter says so, and can be believed.
+    pub(crate) fn surely_holds(&self, subjects: &[Subject]) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.is_sparse() && heard.may_hold(subjects))
+    }
+
     /// Whether the sender may know of more than it could say yet.
     pub(crate) fn may_lag(&self, now: Instant) -> bool {
         self.is_changing && now.saturating_duration_since(self.heard_at) < FILTER_INTERVAL
@@ -193,8 +198,11 @@ pub(crate) async fn tell(room: Arc<Room>, session: Arc<Session>) {
             };
             tokio::time::sleep(pause).await;
         }
-        if told.is_some() && news.changed().await.is_err() {
-            return;
+        if told.is_some() {
+            if news.changed().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(filter::gather(room.sessions.all().len())).await;
         }
     }
 }

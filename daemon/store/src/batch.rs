@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use kith_model::key::CacheKey;
 use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::representation::{ObjectInfo, Representation};
+use kith_model::shelf::{self, Candidate, Stay};
 use kith_model::verify;
 
 use crate::cellar::Cellar;
 use crate::error::{IndexError, WriteError};
-use crate::evict;
 use crate::files::{self, Kind, PartFiles, Sync};
 use crate::keeper::{NewBytes, NewObject, Order, Reply, percent};
 use crate::record::{self, Record};
@@ -146,7 +145,8 @@ impl<'a> Batch<'a> {
             NewBytes::Inline | NewBytes::Held => None,
         };
         self.put(tables, None, &fresh)?;
-        tables.set_access(&id, evict::first_access(self.cellar.clock.hour()))?;
+        let stay = self.cellar.policy().arrived(&id, self.cellar.clock.hour());
+        tables.set_stay(&id, stay)?;
         self.gone.remove(&id);
         self.arrived.insert(id, files);
         self.objects.0 += 1;
@@ -286,25 +286,25 @@ impl<'a> Batch<'a> {
         let now = self.cellar.clock.now();
         let parts_max = percent(shelf, limits::PARTS_PERCENT);
         let mut freed = self.evict_parts(|parts| parts.evict(now, parts_max, 0));
-        let mut victims = Vec::new();
-        let mut planned = 0;
-        tables.least_worth_first(|id, record| {
-            if freed + planned >= goal {
-                return ControlFlow::Break(());
-            }
-            if !record.info.pinned {
-                planned += record.info.length.max(1);
-                victims.push(id);
-            }
-            ControlFlow::Continue(())
-        })?;
-        for id in victims {
-            freed += self.remove(tables, &id)?;
-            self.evicted += 1;
-        }
+        freed += self.evict_objects(tables, goal.saturating_sub(freed))?;
         if freed < goal {
             freed += self.evict_parts(|parts| parts.evict(now, 0, goal - freed));
         }
+        Ok(freed)
+    }
+
+    /// As the policy says.
+    fn evict_objects(&mut self, tables: &mut Tables<'_>, goal_bytes: u64) -> Result<u64, IndexError> {
+        let cellar = self.cellar;
+        let mut policy = cellar.policy();
+        let (count, freed) = policy.make_room(
+            &mut Standing { batch: self, tables },
+            goal_bytes,
+            cellar.clock.hour(),
+            &|id| cellar.copies(id),
+        )?;
+        tables.set_lead_hours(policy.lead_hours())?;
+        self.evicted += count;
         Ok(freed)
     }
 
@@ -323,8 +323,8 @@ impl<'a> Batch<'a> {
     pub(crate) fn write_accesses(&mut self, tables: &mut Tables<'_>) -> Result<(), IndexError> {
         let hour = self.cellar.clock.hour();
         for (id, count) in self.cellar.take_accesses() {
-            if let Some(access) = tables.access(&id)? {
-                tables.set_access(&id, evict::accessed(access, hour, count))?;
+            if let Some(stay) = tables.stay(&id)? {
+                tables.set_stay(&id, self.cellar.policy().used(stay, hour, count))?;
             }
         }
         Ok(())
@@ -402,5 +402,28 @@ impl<'a> Batch<'a> {
             self.cellar.announce(self.sidecars.keys().chain(&self.renewed));
         }
         self.replies.into_iter().for_each(|reply| reply(committed));
+    }
+}
+
+/// The order of eviction as it stands in the index.
+struct Standing<'s, 'b, 't> {
+    batch: &'s mut Batch<'b>,
+    tables: &'s mut Tables<'t>,
+}
+
+impl shelf::Order for Standing<'_, '_, '_> {
+    type Error = IndexError;
+
+    fn lowest(&mut self, count_max: usize) -> Result<Vec<Candidate>, IndexError> {
+        let opened = self.batch.cellar.opened();
+        self.tables.lowest(count_max, |id| !opened.is_read(id))
+    }
+
+    fn put(&mut self, id: &ObjectId, stay: Stay) -> Result<(), IndexError> {
+        self.tables.set_stay(id, stay)
+    }
+
+    fn remove(&mut self, id: &ObjectId) -> Result<u64, IndexError> {
+        self.batch.remove(self.tables, id)
     }
 }

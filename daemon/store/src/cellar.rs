@@ -1,11 +1,12 @@
 //! What all handles of one store share: paths, index, parts, open objects, sums and the way to the keeper.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use kith_model::limits;
 use kith_model::object::ObjectId;
+use kith_model::shelf::{Copies, Policy};
 use kith_model::time::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use crate::index::Index;
 use crate::keeper::Order;
 use crate::opened::OpenObjects;
 use crate::parts::Parts;
-use crate::store::{Config, Usage};
+use crate::store::{Config, Counter, Usage};
 
 #[derive(Debug)]
 pub(crate) struct Cellar {
@@ -37,6 +38,8 @@ pub(crate) struct Cellar {
     accesses: Mutex<HashMap<ObjectId, u32>>,
     opened: Mutex<OpenObjects>,
     parts: Mutex<Parts>,
+    policy: Mutex<Policy>,
+    counter: OnceLock<Counter>,
 }
 
 /// What is counted. Not atomics: 32-bit MIPS has none of 64 bits.
@@ -91,6 +94,8 @@ impl Cellar {
             accesses: Mutex::default(),
             opened: Mutex::default(),
             parts: Mutex::default(),
+            policy: Mutex::default(),
+            counter: OnceLock::new(),
         }
     }
 
@@ -122,6 +127,20 @@ impl Cellar {
 
     pub(crate) fn parts(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn policy(&self) -> MutexGuard<'_, Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_counter(&self, counter: Counter) {
+        // It is told once.
+        let _ = self.counter.set(counter);
+    }
+
+    /// Who else holds an object.
+    pub(crate) fn copies(&self, id: &ObjectId) -> Copies {
+        self.counter.get().map_or_else(Copies::default, |counter| counter.of(id))
     }
 
     pub(crate) fn usage(&self) -> Usage {

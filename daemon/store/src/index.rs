@@ -33,14 +33,15 @@ pub(crate) const OBJECTS: Rows = TableDefinition::new("objects-2");
 pub(crate) const TARGETS: Rows = TableDefinition::new("targets-2");
 /// Algorithm, then the digest, to object id.
 pub(crate) const DIGESTS: Rows = TableDefinition::new("digests-2");
-/// Hour until which the object is worth keeping (big-endian), then its id, to nothing: the order of eviction.
+/// What the object is worth (big-endian), then its id, to nothing: the order of eviction.
 pub(crate) const WORTH: Rows = TableDefinition::new("worth-2");
-/// Object id to when it was used.
+/// Object id to its stay: what it is worth, when and how often it was used.
 pub(crate) const ACCESSES: Rows = TableDefinition::new("accesses-2");
 /// Name to number.
 pub(crate) const META: Rows = TableDefinition::new("meta");
 pub(crate) const META_VERSION: &[u8] = b"version";
 pub(crate) const META_COMMITS: &[u8] = b"commits";
+pub(crate) const META_LEAD: &[u8] = b"lead";
 
 /// The database and the way to open it again.
 #[derive(Debug)]
@@ -216,6 +217,14 @@ impl Index {
                 found.extend(record::decode_info(row?.1.value()).ok());
             }
             Ok(found)
+        })
+    }
+
+    /// By how many hours the clock of the shelf's policy is ahead.
+    pub(crate) fn lead_hours(&self) -> Result<u32, IndexError> {
+        self.read(|transaction| {
+            let lead = number(&transaction.open_table(META)?, META_LEAD)?;
+            Ok(lead.and_then(|lead| u32::try_from(lead).ok()).unwrap_or(0))
         })
     }
 

@@ -14,7 +14,6 @@ mod digests;
 mod draft;
 mod edge;
 mod error;
-mod evict;
 mod extent;
 mod files;
 mod fold;

@@ -143,6 +143,11 @@ impl OpenObjects {
         }
     }
 
+    /// Whether somebody is reading it: its bytes would not become free.
+    pub(crate) fn is_read(&self, id: &ObjectId) -> bool {
+        self.all.get(id).is_some_and(|(opened, _)| Arc::strong_count(opened) > 1)
+    }
+
     pub(crate) fn forget(&mut self, id: &ObjectId) {
         self.all.remove(id);
     }

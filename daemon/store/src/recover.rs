@@ -11,11 +11,11 @@ use std::path::Path;
 
 use kith_model::object::ObjectId;
 use kith_model::representation::Representation;
+use kith_model::shelf::Policy;
 use kith_model::verify;
 
 use crate::cellar::Cellar;
 use crate::error::{IndexError, OpenError};
-use crate::evict;
 use crate::files::{self, Kind, Paths};
 use crate::index::{self, Opened};
 use crate::record::{self, Record, RecordError};
@@ -338,7 +338,7 @@ fn adopt(
     record.representations = kept;
     tables.put(None, &record)?;
     let stored_hour = u32::try_from(record.info.stored_at.0 / 3_600_000).unwrap_or(u32::MAX);
-    tables.set_access(id, evict::first_access(stored_hour.min(cellar.clock.hour())))?;
+    tables.set_stay(id, Policy::found(stored_hour.min(cellar.clock.hour())))?;
     Ok(true)
 }
 

@@ -12,6 +12,7 @@ use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
+use kith_model::shelf::{Copies, Policy};
 use kith_model::time::UnixMillis;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -79,6 +80,21 @@ pub enum Purge {
     Host(String),
 }
 
+/// Says who else holds an object.
+pub(crate) struct Counter(Box<dyn Fn(&ObjectId) -> Copies + Send + Sync>);
+
+impl Counter {
+    pub(crate) fn of(&self, id: &ObjectId) -> Copies {
+        (self.0)(id)
+    }
+}
+
+impl std::fmt::Debug for Counter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Counter")
+    }
+}
+
 /// The store. Clones are handles to the same one; when the last is dropped the store is closed.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -105,6 +121,7 @@ impl Store {
         recover::open(&cellar, mark)?;
         let partial_bytes = cellar.parts().recover(&cellar.paths, now)?;
         cellar.sums().partial_bytes = partial_bytes;
+        *cellar.policy() = Policy::new(cellar.index.lead_hours()?);
         let kept = Arc::clone(&cellar);
         let thread = std::thread::Builder::new()
             .name("kith-store".into())
@@ -128,6 +145,12 @@ impl Store {
             // An error says that the keeper has ended, which is what was wished.
             let _ = closing.await;
         }
+    }
+
+    /// Lets eviction know who else holds an object. To be told once; until then every copy counts as the last one. It is
+    /// called while room is made, so it must neither wait nor use the store.
+    pub fn count_copies(&self, copies: Box<dyn Fn(&ObjectId) -> Copies + Send + Sync>) {
+        self.cellar.set_counter(Counter(copies));
     }
 
     /// All representations stored for a target, one a variant.
@@ -377,12 +400,17 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let (closed, _) = oneshot::channel();
         let mut order = Order::Close(closed);
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.as_ref().is_some_and(|thread| thread.thread().id() == std::thread::current().id()) {
+            // Who counts copies held the last handle. The thread cannot wait for itself; a crash loses no more.
+            let _ = self.orders.try_send(order);
+            return;
+        }
         // The keeper is at work on a full queue: there will be a place soon.
         while let Err(TrySendError::Full(back)) = self.orders.try_send(order) {
             order = back;
             std::thread::yield_now();
         }
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the store's thread panicked");
         }

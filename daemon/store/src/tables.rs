@@ -5,12 +5,14 @@
 use kith_model::key::{CacheKey, Target};
 use kith_model::ladder::{Algorithm, Digest, Teller};
 use kith_model::object::ObjectId;
+use kith_model::representation::ObjectInfo;
+use kith_model::shelf::{Candidate, Stage, Stay};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::error::IndexError;
 use crate::index::{
-    ACCESSES, DIGESTS, META, META_COMMITS, META_VERSION, OBJECTS, SCHEMA_VERSION, TARGETS, WORTH, digest_key,
-    first_key, id_of, last_key, number, target_key,
+    ACCESSES, DIGESTS, META, META_COMMITS, META_LEAD, META_VERSION, OBJECTS, SCHEMA_VERSION, TARGETS, WORTH,
+    digest_key, first_key, id_of, last_key, number, target_key,
 };
 use crate::record::{self, Record};
 
@@ -26,36 +28,32 @@ pub(crate) struct Tables<'t> {
     meta: RowsOf<'t>,
 }
 
-/// When an object was used, and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Access {
-    /// Hour until which the object is worth keeping.
-    pub(crate) worth_until_hour: u32,
-    /// Hour of the last access.
-    pub(crate) last_hour: u32,
-    /// How often it was used.
-    pub(crate) count: u32,
+/// Set in the count of uses of an object that is in the last part of its stay.
+const KEPT: u32 = 1 << 31;
+
+/// A stay as it stands in a row: worth, hour of the last use, and count of uses, little-endian.
+fn stay_to_bytes(stay: Stay) -> [u8; 12] {
+    let uses = match stay.stage {
+        Stage::Probation => stay.uses & !KEPT,
+        Stage::Kept => stay.uses | KEPT,
+    };
+    let mut bytes = [0; 12];
+    for (at, number) in [stay.worth, stay.last_hour, uses].into_iter().enumerate() {
+        bytes[4 * at..][..4].copy_from_slice(&number.to_le_bytes());
+    }
+    bytes
 }
 
-impl Access {
-    /// The three numbers one after the other, little-endian.
-    fn to_bytes(self) -> [u8; 12] {
-        let mut bytes = [0; 12];
-        for (at, number) in [self.worth_until_hour, self.last_hour, self.count].into_iter().enumerate() {
-            bytes[4 * at..][..4].copy_from_slice(&number.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (numbers, []) = bytes.as_chunks::<4>() else { return None };
-        let &[worth_until_hour, last_hour, count] = numbers else { return None };
-        Some(Self {
-            worth_until_hour: u32::from_le_bytes(worth_until_hour),
-            last_hour: u32::from_le_bytes(last_hour),
-            count: u32::from_le_bytes(count),
-        })
-    }
+fn stay_from_bytes(bytes: &[u8]) -> Option<Stay> {
+    let (numbers, []) = bytes.as_chunks::<4>() else { return None };
+    let &[worth, last_hour, uses] = numbers else { return None };
+    let uses = u32::from_le_bytes(uses);
+    Some(Stay {
+        worth: u32::from_le_bytes(worth),
+        last_hour: u32::from_le_bytes(last_hour),
+        uses: uses & !KEPT,
+        stage: if uses & KEPT == 0 { Stage::Probation } else { Stage::Kept },
+    })
 }
 
 impl<'t> Tables<'t> {
@@ -80,6 +78,10 @@ impl<'t> Tables<'t> {
 
     pub(crate) fn record(&self, id: &ObjectId) -> Result<Option<Record>, IndexError> {
         Ok(self.objects.get(&id.as_bytes()[..])?.and_then(|row| record::decode(row.value()).ok()))
+    }
+
+    pub(crate) fn info(&self, id: &ObjectId) -> Result<Option<ObjectInfo>, IndexError> {
+        Ok(self.objects.get(&id.as_bytes()[..])?.and_then(|row| record::decode_info(row.value()).ok()))
     }
 
     pub(crate) fn object_of(&self, key: &CacheKey) -> Result<Option<ObjectId>, IndexError> {
@@ -150,8 +152,8 @@ impl<'t> Tables<'t> {
             }
         }
         self.objects.remove(&id.as_bytes()[..])?;
-        if let Some(access) = self.access(id)? {
-            self.worth.remove(&worth_key(access.worth_until_hour, id)[..])?;
+        if let Some(stay) = self.stay(id)? {
+            self.worth.remove(&worth_key(stay.worth, id)[..])?;
             self.accesses.remove(&id.as_bytes()[..])?;
         }
         Ok(record)
@@ -165,33 +167,50 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    pub(crate) fn access(&self, id: &ObjectId) -> Result<Option<Access>, IndexError> {
-        Ok(self.accesses.get(&id.as_bytes()[..])?.and_then(|row| Access::from_bytes(row.value())))
+    pub(crate) fn stay(&self, id: &ObjectId) -> Result<Option<Stay>, IndexError> {
+        Ok(self.accesses.get(&id.as_bytes()[..])?.and_then(|row| stay_from_bytes(row.value())))
     }
 
-    pub(crate) fn set_access(&mut self, id: &ObjectId, access: Access) -> Result<(), IndexError> {
-        if let Some(old) = self.access(id)? {
-            self.worth.remove(&worth_key(old.worth_until_hour, id)[..])?;
+    pub(crate) fn set_stay(&mut self, id: &ObjectId, stay: Stay) -> Result<(), IndexError> {
+        if let Some(old) = self.stay(id)? {
+            self.worth.remove(&worth_key(old.worth, id)[..])?;
         }
-        self.worth.insert(&worth_key(access.worth_until_hour, id)[..], &[][..])?;
-        self.accesses.insert(&id.as_bytes()[..], &access.to_bytes()[..])?;
+        self.worth.insert(&worth_key(stay.worth, id)[..], &[][..])?;
+        self.accesses.insert(&id.as_bytes()[..], &stay_to_bytes(stay)[..])?;
         Ok(())
     }
 
-    /// Calls back with each object, the one least worth keeping first, until told to stop.
-    pub(crate) fn least_worth_first(
+    /// By how many hours the clock of the shelf's policy is ahead.
+    pub(crate) fn lead_hours(&self) -> Result<u32, IndexError> {
+        Ok(number(&self.meta, META_LEAD)?.and_then(|lead| u32::try_from(lead).ok()).unwrap_or(0))
+    }
+
+    pub(crate) fn set_lead_hours(&mut self, hours: u32) -> Result<(), IndexError> {
+        if self.lead_hours()? != hours {
+            self.meta.insert(META_LEAD, &u64::from(hours).to_le_bytes()[..])?;
+        }
+        Ok(())
+    }
+
+    /// At most `count_max` objects of the lowest worth that are not pinned and of which `may_go` says so.
+    pub(crate) fn lowest(
         &self,
-        mut each: impl FnMut(ObjectId, &Record) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), IndexError> {
+        count_max: usize,
+        may_go: impl Fn(&ObjectId) -> bool,
+    ) -> Result<Vec<Candidate>, IndexError> {
+        let mut found = Vec::new();
         for row in self.worth.iter()? {
-            let row = row?;
-            let Some(id) = row.0.value().get(4..).and_then(id_of) else { continue };
-            let Some(record) = self.record(&id)? else { continue };
-            if each(id, &record).is_break() {
+            if found.len() >= count_max {
                 break;
             }
+            let row = row?;
+            let Some(id) = row.0.value().get(4..).and_then(id_of) else { continue };
+            let (Some(info), Some(stay)) = (self.info(&id)?, self.stay(&id)?) else { continue };
+            if !info.pinned && may_go(&id) {
+                found.push(Candidate { id, length: info.length, stay });
+            }
         }
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -212,9 +231,9 @@ fn is_name(algorithm: Algorithm) -> bool {
     }
 }
 
-fn worth_key(hour: u32, id: &ObjectId) -> [u8; 36] {
+fn worth_key(worth: u32, id: &ObjectId) -> [u8; 36] {
     let mut key = [0; 36];
-    key[..4].copy_from_slice(&hour.to_be_bytes());
+    key[..4].copy_from_slice(&worth.to_be_bytes());
     key[4..].copy_from_slice(id.as_bytes());
     key
 }
@@ -224,10 +243,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_access_is_written_as_it_is_read() {
-        let access = Access { worth_until_hour: 1, last_hour: 0x0203, count: u32::MAX };
-        assert_eq!(access.to_bytes(), [1, 0, 0, 0, 3, 2, 0, 0, 0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(Access::from_bytes(&access.to_bytes()), Some(access));
-        assert_eq!(Access::from_bytes(&[0; 13]), None);
+    fn a_stay_is_written_as_it_is_read() {
+        let stay = Stay { worth: 1, last_hour: 0x0203, uses: 7, stage: Stage::Probation };
+        assert_eq!(stay_to_bytes(stay), [1, 0, 0, 0, 3, 2, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(stay_from_bytes(&stay_to_bytes(stay)), Some(stay));
+        let kept = Stay { stage: Stage::Kept, ..stay };
+        assert_eq!(stay_to_bytes(kept)[8..], [7, 0, 0, 0x80]);
+        assert_eq!(stay_from_bytes(&stay_to_bytes(kept)), Some(kept));
+        assert_eq!(stay_from_bytes(&[0; 13]), None);
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use common::*;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan};
+use kith_model::shelf::Copies;
 use kith_model::time::UnixMillis;
 use kith_store::{Config, CreateError, Pin, Store, Usage, Visibility};
 
@@ -101,6 +102,74 @@ async fn a_pinned_object_stays() {
     until(&store, |usage| usage.evicted > 2).await;
     assert!(holds(&store, &pinned));
     assert!(store.object(&pinned).expect("index").expect("stored").pinned);
+}
+
+#[tokio::test]
+async fn what_another_box_keeps_goes_before_the_last_copy() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = shelf(dir.path(), 0);
+    let elsewhere = [5, 6].map(|number| ObjectId::of(&sample(number + 1, MEBI)));
+    store.count_copies(Box::new(move |id| Copies { ahead: elsewhere.contains(id).into(), behind: 0 }));
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(put_mebi(&store, number).await);
+    }
+    until(&store, |usage| usage.evicted == 2).await;
+    assert!(ids.iter().all(|id| holds(&store, id) != elsewhere.contains(id)));
+}
+
+#[tokio::test]
+async fn what_is_being_read_stays() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = shelf(dir.path(), 0);
+    let first = put_mebi(&store, 0).await;
+    let body = store.open_object(&first).await.expect("index").expect("stored");
+    for number in 1..60 {
+        put_mebi(&store, number).await;
+    }
+    until(&store, |usage| usage.evicted > 49).await;
+    assert!(holds(&store, &first));
+    drop(body);
+    for number in 60..70 {
+        put_mebi(&store, number).await;
+    }
+    until(&store, |usage| usage.evicted > 59).await;
+    assert!(!holds(&store, &first), "it was used twice, which is worth four turns of the shelf");
+}
+
+/// The clock by which worth is told runs ahead as objects go. Were it set back, all that is new would go first.
+#[tokio::test]
+async fn what_is_new_stays_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = shelf(dir.path(), 0);
+    for number in 0..40 {
+        put_mebi(&store, number).await;
+    }
+    until(&store, |usage| usage.evicted > 29).await;
+    store.close().await;
+    drop(store);
+    let store = shelf(dir.path(), 1);
+    let new = put_mebi(&store, 100).await;
+    for number in 101..104 {
+        put_mebi(&store, number).await;
+    }
+    until(&store, |usage| usage.evicted > 1).await;
+    assert!(holds(&store, &new));
+}
+
+/// A hit writes nothing: what is used is noted, and written down with the next change.
+#[tokio::test]
+async fn hits_do_not_write() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = shelf(dir.path(), 0);
+    let id = put_mebi(&store, 0).await;
+    let index = dir.path().join("index.redb");
+    let before = std::fs::read(&index).expect("there");
+    for _ in 0..100 {
+        store.open_object(&id).await.expect("index").expect("stored");
+    }
+    assert!(std::fs::read(&index).expect("there") == before);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -57,9 +57,14 @@ pub(crate) fn config(name: &str, dir: &Path, static_peers: Vec<SocketAddr>) -> C
 }
 
 pub(crate) fn store(dir: &Path) -> Store {
+    store_of(dir, 1 << 30)
+}
+
+/// A store with room for so many bytes.
+pub(crate) fn store_of(dir: &Path, bytes_max: u64) -> Store {
     let config = kith_store::Config {
         dir: dir.join("store"),
-        bytes_max: 1 << 30,
+        bytes_max,
         reserve_bytes: 0,
         object_bytes_max: 1 << 29,
         cache_bytes: 1 << 20,
@@ -73,10 +78,21 @@ impl Home {
         Self::start_in(name, tempfile::tempdir().expect("a folder"), Vec::new())
     }
 
+    /// A box that knows nobody and has a small shelf.
+    pub(crate) fn start_small(name: &str, bytes_max: u64) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = store_of(dir.path(), bytes_max);
+        Self::start_with(name, dir, store, Vec::new())
+    }
+
     /// A box in a folder that may say who is paired.
     pub(crate) fn start_in(name: &str, dir: tempfile::TempDir, static_peers: Vec<SocketAddr>) -> Self {
-        let identity = Identity::open(dir.path()).expect("a key");
         let store = store(dir.path());
+        Self::start_with(name, dir, store, static_peers)
+    }
+
+    fn start_with(name: &str, dir: tempfile::TempDir, store: Store, static_peers: Vec<SocketAddr>) -> Self {
+        let identity = Identity::open(dir.path()).expect("a key");
         let config = config(name, dir.path(), static_peers);
         let neighbours = Neighbourhood::start(config, identity, store.clone()).expect("the room opens");
         Self { dir, store, neighbours }
@@ -169,15 +185,20 @@ pub(crate) async fn pair() -> (Home, Home) {
 /// The same for two that are that to each other.
 pub(crate) async fn pair_as(role: Role) -> (Home, Home) {
     let (den, attic) = (Home::start("den"), Home::start("attic"));
+    join(&den, &attic, role).await;
+    den.is_told(0).await;
+    attic.is_told(0).await;
+    (den, attic)
+}
+
+/// Pairs two boxes by code, and waits until they are connected.
+pub(crate) async fn join(den: &Home, attic: &Home, role: Role) {
     let window = den.neighbours.open_pairing(Role::Mine).expect("open");
     let joined = attic.neighbours.join(&den.address().to_string(), &window.code, role).await;
     joined.expect("paired");
     window.outcome.await;
     den.connected().await;
     attic.connected().await;
-    den.is_told(0).await;
-    attic.is_told(0).await;
-    (den, attic)
 }
 
 /// A folder whose box is paired with `key` from before.
