@@ -331,7 +331,7 @@ fn neighbour_config(
             port: MDNS_PORT,
         }),
         announcements,
-        static_peers: Vec::new(),
+        static_peers: settings.fixed.iter().map(|named| named.0.clone()).collect(),
     }
 }
 

@@ -493,6 +493,16 @@ pub const REDIAL_MIN: Duration = Duration::from_millis(250);
 /// See [`REDIAL_MIN`].
 pub const REDIAL_MAX: Duration = Duration::from_secs(60);
 
+/// Shortest pause between two tries that discovery asked for: a packet costs a LAN host nothing, a try seven of ours.
+pub const REDIAL_HURRIED: Duration = Duration::from_secs(2);
+
+/// Neighbours dialled at once: after a power cut a whole street starts in the same second.
+pub const DIALS_MAX: usize = 8;
+
+/// How long a session that is doubted may say nothing at all before it is given up: a LAN answers within 5 ms, and QUIC
+/// asks three times in between.
+pub const DOUBT_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// How long a pairing code is shown.
 pub const PAIRING_WINDOW: Duration = Duration::from_secs(120);
 
@@ -515,11 +525,28 @@ pub const PAIRING_CONNECTIONS_MAX: usize = 2;
 /// Records that the mDNS cache may hold before it is thrown away and begun anew: 64 boxes need 300.
 pub const DISCOVERY_RECORDS_MAX: i64 = 2048;
 
-/// How often the mDNS cache is looked at ...
-pub const DISCOVERY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the mDNS cache is looked at: in between a flood of 30,000 records a second brings 5 MB ...
+pub const DISCOVERY_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// ... and after how many events besides: a flood brings ten thousand a second.
 pub const DISCOVERY_CHECK_EVENTS: u32 = 128;
+
+/// Events after which the mDNS cache is begun anew: beside its records it remembers every name that ever came, 100
+/// bytes each. A street of 64 boxes has some hundred events an hour.
+pub const DISCOVERY_EVENTS_MAX: u32 = 16_384;
+
+/// How often this box's own addresses are looked at: what changes there ends sessions without a word.
+pub const DISCOVERY_LINKS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A longer gap between two looks means that the machine has slept, or the process was stopped.
+pub const DISCOVERY_SLEPT: Duration = Duration::from_secs(10);
+
+/// How long a box has to answer when everybody was asked anew, before it counts as gone: questions are repeated after
+/// one, three and seven seconds.
+pub const DISCOVERY_SWEEP: Duration = Duration::from_secs(9);
+
+/// Shortest time between two such questions of one reason: 64 boxes answer with 700 bytes each.
+pub const DISCOVERY_ASK_ANEW: Duration = Duration::from_secs(5 * 60);
 
 /// Socket buffers in bytes: with the kernel's 208 KiB a gigabit stream lost 4 to 11 thousand packets in 2 GiB, with
 /// 4 MiB none. The kernel caps it by `net.core.rmem_max`.

@@ -125,9 +125,10 @@ impl Responder {
     }
 }
 
-/// As much of a name as fits a DNS label (RFC 1035 section 2.3.4).
+/// As much of a name as fits a DNS label (RFC 1035 section 2.3.4), with room for what tells it from the same name of
+/// another box (RFC 6762 section 9): `den (2)`.
 fn label(name: &str) -> &str {
-    let mut end = name.len().min(63);
+    let mut end = name.len().min(63 - " (99)".len());
     while !name.is_char_boundary(end) {
         end -= 1;
     }
@@ -145,6 +146,6 @@ mod tests {
     #[test]
     fn a_label_is_cut_between_letters() {
         assert_eq!(label("Kith on attic"), "Kith on attic");
-        assert_eq!(label(&"\u{fc}".repeat(40)), "\u{fc}".repeat(31));
+        assert_eq!(label(&"\u{fc}".repeat(40)), "\u{fc}".repeat(29));
     }
 }

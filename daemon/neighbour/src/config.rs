@@ -29,8 +29,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// What else is announced, under the same name.
     pub announcements: Vec<Announcement>,
-    /// Boxes that are dialled without having been discovered; only paired ones get through TLS.
-    pub static_peers: Vec<SocketAddr>,
+    /// Boxes that are dialled without having been discovered, as `host:port`; only paired ones get through TLS.
+    pub static_peers: Vec<String>,
 }
 
 /// Whether neighbours are served.

@@ -1,13 +1,13 @@
 //! From a UDP address to a session: dialling, accepting, hello.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use kith_model::limits::{NEIGHBOUR_CONNECT_TIMEOUT, PAIRING_CONNECTIONS_MAX};
-use quinn::{Connection, Incoming};
+use quinn::{Connection, ConnectionError, Incoming, VarInt};
 use tokio::time::timeout;
 
 use crate::bucket::Bucket;
@@ -50,25 +50,36 @@ pub(crate) enum ConnectError {
     NotNeeded(Bye),
 }
 
-/// Dials a paired box; when this returns there is a session, though perhaps another one.
+/// Dials a paired box and waits for a handshake for so long; when this returns there is a session, though perhaps another
+/// one.
 pub(crate) async fn dial(
     room: &Arc<Room>,
     address: SocketAddr,
     expected: Expected,
+    patience: Duration,
 ) -> Result<(), ConnectError> {
     let config = endpoint::client_config(&room.identity, expected, tls::ALPN, &room.config.limits)?;
     let connecting = room.endpoint.connect_with(config, address, tls::SERVER_NAME)?;
-    let connection = timeout(NEIGHBOUR_CONNECT_TIMEOUT, connecting).await??;
+    let connection = timeout(patience, connecting).await??;
     let key = tls::peer_key(&connection).ok_or(ConnectError::Hello)?;
     let greeted = timeout(NEIGHBOUR_CONNECT_TIMEOUT, greet(room, &connection)).await;
     let hello = match greeted.map_err(ConnectError::from).and_then(|greeted| greeted) {
         Ok(hello) => hello,
+        // The other box may close before its hello is read here.
+        Err(_) if is_duplicate(&connection) => return Err(ConnectError::NotNeeded(Bye::Duplicate)),
         Err(error) => {
             close(&connection, Bye::Malformed);
             return Err(error);
         }
     };
     enter(room, &connection, key, &hello, Dialler::Us)
+}
+
+/// Whether the other end has closed it because there is another one.
+fn is_duplicate(connection: &Connection) -> bool {
+    let duplicate = VarInt::from_u32(Bye::Duplicate.code().into());
+    let closed = connection.close_reason();
+    matches!(closed, Some(ConnectionError::ApplicationClosed(close)) if close.error_code == duplicate)
 }
 
 /// Says hello first.
@@ -117,8 +128,13 @@ fn enter(
         names: Arc::default(),
         speaks: hello.speaks.unwrap_or(0),
         ear: Mutex::new(Ear::new(Instant::now())),
+        is_doubted: AtomicBool::new(false),
     });
     if let Err(bye) = room.sessions.enter(&session) {
+        // Who dials has no session of its own any more, or dials in the same moment as we did.
+        if let Some(old) = room.sessions.find(&id).filter(|_| bye == Bye::Duplicate) {
+            room.doubt(&old);
+        }
         return refuse(bye);
     }
     // Between the look above and the entry the owner may have unpaired it; from the entry on `unpair` finds it.

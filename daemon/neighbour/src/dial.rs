@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kith_model::limits::{REDIAL_MAX, REDIAL_MIN};
+use kith_model::limits::{DIALS_MAX, NEIGHBOUR_CONNECT_TIMEOUT, REDIAL_HURRIED, REDIAL_MAX, REDIAL_MIN};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -17,8 +18,9 @@ use crate::room::Room;
 use crate::roster::Known;
 use crate::tls::Expected;
 
-/// Pauses that double up to a bound. Pure. Every try counts, also one that led to a session: a box that takes
-/// us in and throws us out at once must not make us dial without a pause.
+/// Pauses that double up to a bound, each a quarter longer or shorter by chance: boxes that lost each other in one moment
+/// come back in many. Pure. Every try counts, also one that led to a session: a box that takes us in and throws us out
+/// at once must not make us dial without a pause.
 #[derive(Clone, Copy, Debug)]
 struct Backoff {
     tries: u32,
@@ -26,13 +28,16 @@ struct Backoff {
     due: Instant,
 }
 
+/// As many tries as are left of those made before somebody said that the box is back: it may take a moment more.
+const TRIES_HURRIED: u32 = 3;
+
 impl Backoff {
     fn new(due: Instant) -> Self {
         Self { tries: 0, tried_at: None, due }
     }
 
     /// Notes a try. One that comes long after the last begins anew.
-    fn tried(&mut self, now: Instant) {
+    fn tried(&mut self, now: Instant, chance: u8) {
         if self.tried_at.is_none_or(|last| now.saturating_duration_since(last) > 2 * REDIAL_MAX) {
             self.tries = 0;
         }
@@ -40,12 +45,31 @@ impl Backoff {
             REDIAL_MIN.saturating_mul(1u32.checked_shl(self.tries).unwrap_or(u32::MAX)).min(REDIAL_MAX);
         self.tries = (self.tries + 1).min(16);
         self.tried_at = Some(now);
-        self.due = now + pause;
+        self.due = now + jittered(pause, chance);
     }
 
-    /// A new address is worth a try soon, whatever came of the old ones.
+    /// Somebody says that it is there, or elsewhere: worth a try soon, whatever came of the earlier ones.
     fn hurry(&mut self, now: Instant) {
-        self.due = self.due.min(now + REDIAL_MIN);
+        let soonest = self.tried_at.map_or(now, |tried_at| tried_at + REDIAL_HURRIED);
+        self.due = self.due.min(soonest.max(now + REDIAL_MIN));
+        self.tries = self.tries.min(TRIES_HURRIED);
+    }
+}
+
+/// Three to five quarters of it.
+fn jittered(pause: Duration, chance: u8) -> Duration {
+    pause * (192 + u32::from(chance) / 2) / 256
+}
+
+/// A byte by chance after another: enough for pauses, for nothing else (xorshift64).
+struct Chance(u64);
+
+impl Chance {
+    fn draw(&mut self) -> u8 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.to_be_bytes()[0]
     }
 }
 
@@ -77,6 +101,9 @@ impl Call {
     }
 }
 
+/// Boxes that start together don't dial in the same moment: the first try is up to half of this later.
+const START_SPREAD: Duration = Duration::from_millis(200);
+
 /// The box with the higher id gives the other this much time to dial first: saves most double connections.
 const COURTESY: Duration = Duration::from_millis(300);
 
@@ -84,15 +111,27 @@ const COURTESY: Duration = Duration::from_millis(300);
 pub(crate) async fn run(room: Arc<Room>) {
     let mut calls: HashMap<Callee, Call> = HashMap::new();
     let mut running: JoinSet<Callee> = JoinSet::new();
+    let mut chance = Chance(room.instance | 1);
+    let mut nudges = 0;
     loop {
         let now = Instant::now();
+        let nudged = room.nudges.load(Relaxed);
+        if std::mem::replace(&mut nudges, nudged) != nudged {
+            for call in calls.values_mut() {
+                call.backoff.hurry(now);
+            }
+        }
         let wanted = wanted(&room);
         // A callee is remembered while it is paired, so that its pauses outlive its sessions.
         calls.retain(|callee, _| is_known(&room, *callee));
         let mut next = now + REDIAL_MAX;
         for (callee, (addresses, expected)) in wanted {
-            let due = now + courtesy(&room, callee);
-            let call = calls.entry(callee).or_insert_with(|| Call::new(due));
+            let call = calls.entry(callee).or_insert_with(|| {
+                Call::new(
+                    now + courtesy(&room, callee) + jittered(START_SPREAD, chance.draw())
+                        - START_SPREAD * 3 / 4,
+                )
+            });
             call.note(&addresses, now);
             if call.is_running {
                 continue;
@@ -101,8 +140,12 @@ pub(crate) async fn run(room: Arc<Room>) {
                 next = next.min(call.backoff.due);
                 continue;
             }
+            // One of those that are running ends within seconds, and then all are looked at again.
+            if running.len() >= DIALS_MAX {
+                continue;
+            }
             call.is_running = true;
-            call.backoff.tried(now);
+            call.backoff.tried(now, chance.draw());
             let room = Arc::clone(&room);
             running.spawn(async move {
                 try_all(&room, &addresses, &expected).await;
@@ -126,7 +169,7 @@ pub(crate) async fn run(room: Arc<Room>) {
 fn is_known(room: &Room, callee: Callee) -> bool {
     match callee {
         Callee::Box(id) => room.known(&id) == Known::Paired,
-        Callee::Address(address) => room.config.static_peers.contains(&address),
+        Callee::Address(address) => room.named().contains(&address),
     }
 }
 
@@ -164,16 +207,21 @@ fn wanted(room: &Arc<Room>) -> HashMap<Callee, (Vec<SocketAddr>, Expected)> {
     }
     if !missing.is_empty() {
         let taken: Vec<SocketAddr> = room.sessions.all().iter().map(|session| session.address()).collect();
-        for address in room.config.static_peers.iter().filter(|address| !taken.contains(address)) {
+        for address in room.named().iter().filter(|address| !taken.contains(address)) {
             wanted.insert(Callee::Address(*address), (vec![*address], Expected::Paired(room.admits())));
         }
     }
     wanted
 }
 
+/// A box may be at an address that leads nowhere now: those behind it do not wait for long.
+const FIRST_ADDRESSES_TIMEOUT: Duration = Duration::from_millis(1500);
+
 async fn try_all(room: &Arc<Room>, addresses: &[SocketAddr], expected: &Expected) {
-    for address in addresses {
-        match connect::dial(room, *address, expected.clone()).await {
+    for (at, address) in addresses.iter().enumerate() {
+        let is_last = at + 1 == addresses.len();
+        let patience = if is_last { NEIGHBOUR_CONNECT_TIMEOUT } else { FIRST_ADDRESSES_TIMEOUT };
+        match connect::dial(room, *address, expected.clone(), patience).await {
             Ok(()) | Err(connect::ConnectError::NotNeeded(_)) => return,
             Err(error) => tracing::debug!(%address, %error, "neighbour not reached"),
         }
@@ -184,9 +232,12 @@ async fn try_all(room: &Arc<Room>, addresses: &[SocketAddr], expected: &Expected
 mod tests {
     use super::*;
 
+    /// Neither longer nor shorter.
+    const EVEN: u8 = 128;
+
     fn pauses(backoff: &mut Backoff, mut now: Instant, count: usize) -> Vec<u64> {
         let pause = |_| {
-            backoff.tried(now);
+            backoff.tried(now, EVEN);
             let pause = backoff.due - now;
             now = backoff.due;
             u64::try_from(pause.as_millis()).expect("small")
@@ -213,10 +264,44 @@ mod tests {
         call.note(&[address(1)], start);
         assert_eq!(call.backoff.due, start);
         pauses(&mut call.backoff, start, 20);
-        let now = call.backoff.due - REDIAL_MAX;
+        let now = call.backoff.due - REDIAL_MAX / 2;
         call.note(&[address(1)], now);
-        assert_eq!(call.backoff.due, now + REDIAL_MAX);
+        assert_eq!(call.backoff.due, now + REDIAL_MAX / 2);
         call.note(&[address(2), address(1)], now);
         assert_eq!(call.backoff.due, now + REDIAL_MIN);
+    }
+
+    /// Whoever floods the network with a paired box's name makes us try it all the time, but not without a pause.
+    #[test]
+    fn hurried_tries_have_a_pause_between_them() {
+        let start = Instant::now();
+        let mut backoff = Backoff::new(start);
+        pauses(&mut backoff, start, 20);
+        let mut now = backoff.due;
+        let first = now;
+        for _ in 0..10 {
+            backoff.hurry(now);
+            backoff.hurry(now);
+            now = backoff.due;
+            backoff.tried(now, EVEN);
+        }
+        assert!(now - first >= 9 * REDIAL_HURRIED, "{:?}", now - first);
+    }
+
+    #[test]
+    fn no_two_boxes_keep_step() {
+        let pause = Duration::from_secs(60);
+        assert_eq!(jittered(pause, 0), Duration::from_secs(45));
+        assert!(jittered(pause, u8::MAX) < Duration::from_secs(75));
+        let drawn = |seed| {
+            let mut chance = Chance(seed);
+            [0; 8].map(|_: u8| chance.draw())
+        };
+        assert_ne!(drawn(1), drawn(3));
+        let values: std::collections::HashSet<u8> = {
+            let mut chance = Chance(7);
+            (0..1000).map(|_| chance.draw()).collect()
+        };
+        assert!(values.len() > 200, "{}", values.len());
     }
 }

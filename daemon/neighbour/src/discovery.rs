@@ -3,26 +3,28 @@
 //! What comes from the network here is a hint and stays one: an address that is on none of our links, a record without
 //! the right node id or one that is too long is dropped, and the roster has its bounds. The mDNS library answers to
 //! and learns from packets of any source port and keeps what it learns without a bound; it does not tell us where
-//! a packet came from. So its cache is looked at every few seconds and thrown away with the whole daemon when it
-//! holds more than a street could announce.
+//! a packet came from. So its cache is looked at all the time and thrown away with the whole daemon when it holds more
+//! than a street could announce. The same is done when the machine has slept: what is known then is old, on both sides.
+//! Everybody is asked anew, which costs one question, when the roster was too small for a while or a paired box is
+//! missing for long.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use kith_model::limits::{
-    DISCOVERY_CHECK_EVENTS, DISCOVERY_CHECK_INTERVAL, DISCOVERY_RECORDS_MAX, TXT_BYTES_MAX,
+    DISCOVERY_ASK_ANEW, DISCOVERY_CHECK_EVENTS, DISCOVERY_CHECK_INTERVAL, DISCOVERY_EVENTS_MAX,
+    DISCOVERY_LINKS_INTERVAL, DISCOVERY_RECORDS_MAX, DISCOVERY_SLEPT, DISCOVERY_SWEEP, TXT_BYTES_MAX,
 };
 use mdns_sd::{Receiver, ResolvedService, ScopedIp, ServiceEvent};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::announce::{Announcement, Responder, Voice};
 use crate::config::Discovery;
 use crate::identity::NodeId;
 use crate::links::{Links, Loopback};
 use crate::room::Room;
-use crate::roster::Sighting;
+use crate::roster::{Announced, Known, Sighting};
 use crate::{clock, name};
 
 /// The service type.
@@ -41,7 +43,7 @@ pub(crate) async fn run(room: Arc<Room>) {
     while !room.stopping.is_cancelled() {
         match Responder::start(&voice, &host(&room.identity.id()), &announcements(&room)) {
             Ok(responder) => {
-                Listening { responder: &responder }.run(&room, &voice).await;
+                Listening::new(&responder, &voice).run(&room).await;
                 responder.stop().await;
             }
             Err(error) => tracing::warn!(%error, "mDNS does not work; boxes are not found"),
@@ -74,46 +76,144 @@ fn announcements(room: &Room) -> Vec<Announcement> {
     std::iter::once(itself).chain(room.config.announcements.iter().cloned()).collect()
 }
 
+/// One run of discovery: from the start of the library's daemon to its end.
 struct Listening<'a> {
     responder: &'a Responder,
+    hearing: Hearing,
+    /// Events since the daemon started, and since its cache was looked at.
+    events: u32,
+    unchecked: u32,
+    checked_at: (Instant, SystemTime),
+    links_at: Instant,
+    /// When everybody was asked, and when that may be done again because somebody found no room, or is missing.
+    asked_at: Instant,
+    crowded_next: Instant,
+    missing_next: Instant,
+    /// Whether those are still on the roster who were heard before everybody was asked.
+    is_swept: bool,
 }
 
-impl Listening<'_> {
-    /// Returns when the room stops or the cache is too large.
-    async fn run(&self, room: &Arc<Room>, voice: &Voice) {
-        let mut hearing = Hearing::new(voice.clone());
+impl<'a> Listening<'a> {
+    fn new(responder: &'a Responder, voice: &Voice) -> Self {
+        let now = Instant::now();
+        Self {
+            responder,
+            hearing: Hearing::new(voice.clone()),
+            events: 0,
+            unchecked: 0,
+            checked_at: (now, SystemTime::now()),
+            links_at: now,
+            asked_at: now,
+            crowded_next: now,
+            missing_next: now + DISCOVERY_ASK_ANEW,
+            is_swept: false,
+        }
+    }
+
+    /// Returns when the room stops, the cache is too large, or the machine has slept.
+    async fn run(mut self, room: &Arc<Room>) {
+        room.roster().begin_anew();
         let mut check = interval(DISCOVERY_CHECK_INTERVAL);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let Some(mut events) = self.browse() else { return };
-        let mut unchecked = 0;
         loop {
             let event = tokio::select! {
                 () = room.stopping.cancelled() => return,
                 _ = check.tick() => {
-                    unchecked = DISCOVERY_CHECK_EVENTS;
-                    None
+                    if self.has_slept() {
+                        tracing::info!("this machine has slept; neighbours are looked for anew");
+                        room.doubt_all();
+                        return;
+                    }
+                    if !self.is_small().await {
+                        return;
+                    }
+                    if let Some(again) = self.look_after(room) {
+                        events = again;
+                    }
+                    self.unchecked = 0;
+                    continue;
                 }
-                event = events.recv_async() => Some(event),
+                event = events.recv_async() => event,
             };
-            unchecked += 1;
-            if unchecked >= DISCOVERY_CHECK_EVENTS {
-                unchecked = 0;
-                if self.records().await > DISCOVERY_RECORDS_MAX {
-                    tracing::warn!("too many mDNS records; discovery begins anew");
-                    return;
-                }
+            self.unchecked += 1;
+            self.events = self.events.saturating_add(1);
+            if self.unchecked.is_multiple_of(DISCOVERY_CHECK_EVENTS) && !self.is_small().await {
+                return;
             }
             match event {
-                Some(Ok(ServiceEvent::ServiceResolved(service))) => hearing.resolved(room, &service),
-                Some(Ok(ServiceEvent::ServiceRemoved(_, full_name))) => hearing.removed(room, &full_name),
-                Some(Ok(_)) | None => {}
+                Ok(ServiceEvent::ServiceResolved(service)) => self.hearing.resolved(room, &service),
+                Ok(ServiceEvent::ServiceRemoved(_, full_name)) => {
+                    if room.roster().forget(&full_name) {
+                        room.changed();
+                    }
+                }
+                Ok(_) => {}
                 // The library gives up on a listener that lags.
-                Some(Err(_)) => match self.browse() {
+                Err(_) => match self.browse() {
                     Some(again) => events = again,
                     None => return,
                 },
             }
         }
+    }
+
+    /// Whether more time has passed since the last look than this process has seen: it was stopped, or the machine
+    /// slept. The clock on the wall may also have been set; then this costs little.
+    fn has_slept(&mut self) -> bool {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let (then, wall_then) = std::mem::replace(&mut self.checked_at, (now, wall));
+        let passed = wall.duration_since(wall_then).unwrap_or_default().max(now - then);
+        passed > DISCOVERY_CHECK_INTERVAL + DISCOVERY_SLEPT
+    }
+
+    /// Whether the library has kept within bounds. One that does not answer has too much to do.
+    async fn is_small(&self) -> bool {
+        let is_small = self.events <= DISCOVERY_EVENTS_MAX
+            && self.records().await.is_some_and(|records| records <= DISCOVERY_RECORDS_MAX);
+        if !is_small {
+            tracing::warn!("too many mDNS records; discovery begins anew");
+        }
+        is_small
+    }
+
+    /// What is due now and then. New events when everybody was asked anew.
+    fn look_after(&mut self, room: &Arc<Room>) -> Option<Receiver<ServiceEvent>> {
+        let now = Instant::now();
+        if now - self.links_at >= DISCOVERY_LINKS_INTERVAL {
+            self.links_at = now;
+            if self.hearing.refresh_links() {
+                tracing::debug!("this box's addresses have changed");
+                room.doubt_all();
+            }
+        }
+        if !self.is_swept && now - self.asked_at >= DISCOVERY_SWEEP {
+            self.is_swept = true;
+            if room.roster().sweep() {
+                room.changed();
+            }
+        }
+        // While a flood lasts there is no use in it.
+        let is_quiet = self.unchecked < DISCOVERY_CHECK_EVENTS / 2;
+        if is_quiet && now >= self.crowded_next && room.roster().has_overflowed() {
+            self.crowded_next = now + DISCOVERY_ASK_ANEW;
+            return self.ask_anew(room);
+        }
+        if now >= self.missing_next {
+            self.missing_next = now + DISCOVERY_ASK_ANEW;
+            if room.is_missing_somebody() {
+                return self.ask_anew(room);
+            }
+        }
+        None
+    }
+
+    /// Asks without saying what is known already, so that everybody answers.
+    fn ask_anew(&mut self, room: &Room) -> Option<Receiver<ServiceEvent>> {
+        room.roster().begin_anew();
+        (self.asked_at, self.is_swept) = (Instant::now(), false);
+        let _ = self.responder.daemon().stop_browse(SERVICE_NAME);
+        self.browse()
     }
 
     fn browse(&self) -> Option<Receiver<ServiceEvent>> {
@@ -125,10 +225,10 @@ impl Listening<'_> {
     }
 
     /// How many records the library keeps.
-    async fn records(&self) -> i64 {
-        let Ok(reply) = self.responder.daemon().get_metrics() else { return 0 };
-        let Ok(Ok(metrics)) = timeout(Duration::from_secs(1), reply.recv_async()).await else { return 0 };
-        metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum()
+    async fn records(&self) -> Option<i64> {
+        let reply = self.responder.daemon().get_metrics().ok()?;
+        let metrics = timeout(Duration::from_secs(1), reply.recv_async()).await.ok()?.ok()?;
+        Some(metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum())
     }
 }
 
@@ -136,54 +236,35 @@ impl Listening<'_> {
 struct Hearing {
     voice: Voice,
     links: Links,
-    links_at: Instant,
-    /// Which box an instance name stood for, for goodbyes; as long as the roster.
-    ids: HashMap<String, NodeId>,
 }
 
 impl Hearing {
     fn new(voice: Voice) -> Self {
         let links = Links::of_this_box(&voice.interfaces, voice.loopback);
-        Self { voice, links, links_at: Instant::now(), ids: HashMap::new() }
+        Self { voice, links }
     }
 
-    fn refresh_links(&mut self) {
-        if self.links_at.elapsed() > Duration::from_secs(2) {
-            self.links = Links::of_this_box(&self.voice.interfaces, self.voice.loopback);
-            self.links_at = Instant::now();
-        }
+    /// Whether this box's addresses have changed.
+    fn refresh_links(&mut self) -> bool {
+        let links = Links::of_this_box(&self.voice.interfaces, self.voice.loopback);
+        let is_same = links == self.links;
+        self.links = links;
+        !is_same
     }
 
     fn resolved(&mut self, room: &Arc<Room>, service: &ResolvedService) {
         let Some(id) = node_id(service).filter(|id| *id != room.identity.id()) else { return };
-        self.refresh_links();
-        let known = room.known(&id);
-        let name = instance_name(service.get_fullname());
-        let mut is_news = false;
-        for address in service.get_addresses().iter().filter_map(|ip| self.on_link(ip, service.get_port())) {
-            match room.roster().see(id, &name, address, known, clock::now()) {
-                Sighting::News => {
-                    tracing::debug!(neighbour = %id.short(), %address, "box seen");
-                    is_news = true;
-                }
-                Sighting::Known | Sighting::Refused => {}
-            }
-        }
-        if room.roster().find(&id).is_some() {
-            if self.ids.len() > 4 * room.config.limits.roster_max {
-                self.ids.clear();
-            }
-            self.ids.insert(service.get_fullname().to_owned(), id);
-        }
-        if is_news {
+        let on_link = |ip: &ScopedIp| self.on_link(ip, service.get_port());
+        let addresses: Vec<SocketAddr> = service.get_addresses().iter().filter_map(on_link).collect();
+        let (known, name) = (room.known(&id), instance_name(service.get_fullname()));
+        let heard = Announced { full_name: service.get_fullname(), name: &name, addresses: &addresses };
+        let sighting = room.roster().see(id, heard, known, clock::now());
+        if sighting == Sighting::News {
+            tracing::debug!(neighbour = %id.short(), ?addresses, "box seen");
             room.changed();
         }
-    }
-
-    fn removed(&mut self, room: &Room, full_name: &str) {
-        if let Some(id) = self.ids.remove(full_name) {
-            room.roster().forget(&id);
-            room.changed();
+        if known == Known::Paired {
+            room.heard_of(&id);
         }
     }
 

@@ -21,6 +21,7 @@ pub mod frames;
 pub mod identity;
 pub mod links;
 mod name;
+mod named;
 mod neighbourhood;
 mod pair;
 pub mod pairing;

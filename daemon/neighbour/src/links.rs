@@ -24,7 +24,9 @@ impl Links {
         let mut links = Self::default();
         for interface in if_addrs::get_if_addrs().unwrap_or_default() {
             let is_wanted = names.is_empty() || names.contains(&interface.name);
-            if !is_wanted || (interface.is_loopback() && loopback == Loopback::Ignored) {
+            let is_ignored = interface.is_loopback() && loopback == Loopback::Ignored;
+            // A cable that is pulled leads nowhere, whatever address its end has.
+            if !is_wanted || is_ignored || !interface.is_oper_up() {
                 continue;
             }
             let prefix = match &interface.addr {

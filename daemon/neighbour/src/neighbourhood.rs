@@ -32,7 +32,7 @@ use crate::tally::Totals;
 use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
-use crate::{clock, connect, copies, dial, discovery, name, pair, source, telling, withdrawals};
+use crate::{clock, connect, copies, dial, discovery, name, named, pair, source, telling, withdrawals};
 
 /// Why the room does not open.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +222,7 @@ impl Neighbourhood {
         }));
         room.tracker.spawn(connect::accept(Arc::clone(&room)).boxed());
         room.tracker.spawn(dial::run(Arc::clone(&room)).boxed());
+        room.tracker.spawn(named::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(discovery::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(telling::watch(Arc::clone(&room)).boxed());
         Ok(Self { room })

@@ -1,5 +1,7 @@
 //! What the tasks of this room share, and the few things that several of them do.
 
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -47,6 +49,8 @@ pub(crate) struct Room {
     pub(crate) stopping: CancellationToken,
     /// Somebody was seen, paired or lost: look whom to dial.
     pub(crate) wake: Notify,
+    /// Grows when whoever is missing is worth a try at once.
+    pub(crate) nudges: AtomicU64,
     /// Grows whenever the list of neighbours would show something else than counts.
     pub(crate) changes: watch::Sender<u64>,
     /// What origins took back, for the others.
@@ -54,6 +58,8 @@ pub(crate) struct Room {
     /// The shelf's generation, for those who tell neighbours of it.
     pub(crate) news: watch::Sender<u64>,
     roster: Mutex<Roster>,
+    /// Where the boxes are that the configuration names.
+    named: Mutex<Vec<SocketAddr>>,
     pairing: Mutex<Pairing>,
 }
 
@@ -104,10 +110,12 @@ impl Room {
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             wake: Notify::new(),
+            nudges: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             withdrawals: Withdrawals::new(&config.data_dir),
             news: watch::Sender::new(0),
             roster: Mutex::new(Roster::new(&config.limits)),
+            named: Mutex::default(),
             pairing: Mutex::default(),
             config,
             identity,
@@ -122,6 +130,10 @@ impl Room {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn named(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn pairing(&self) -> MutexGuard<'_, Pairing> {
         self.pairing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,6 +142,54 @@ impl Room {
     pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
         self.wake.notify_one();
+    }
+
+    /// Discovery has heard of a paired box: it is tried at once, or asked whether it is still at the other end.
+    pub(crate) fn heard_of(self: &Arc<Self>, id: &NodeId) {
+        match self.sessions.find(id) {
+            Some(session) => self.doubt(&session),
+            None => self.nudge(),
+        }
+    }
+
+    /// The network, or this machine, is not what it was: every session may be dead, and every box back.
+    pub(crate) fn doubt_all(self: &Arc<Self>) {
+        for session in self.sessions.all() {
+            self.doubt(&session);
+        }
+        self.nudge();
+    }
+
+    fn nudge(&self) {
+        self.nudges.fetch_add(1, Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Ends a session whose other end is gone, long before it would time out.
+    pub(crate) fn doubt(self: &Arc<Self>, session: &Arc<Session>) {
+        if session.is_doubted.swap(true, Relaxed) {
+            return;
+        }
+        let (stopping, session) = (self.stopping.clone(), Arc::clone(session));
+        self.tracker.spawn(
+            async move {
+                let answers = tokio::select! {
+                    () = stopping.cancelled() => return,
+                    answers = session.answers() => answers,
+                };
+                if !answers {
+                    tracing::debug!(neighbour = %session.id.short(), "a neighbour does not answer any more");
+                    session.close(Bye::Stopping);
+                }
+                session.is_doubted.store(false, Relaxed);
+            }
+            .boxed(),
+        );
+    }
+
+    /// Whether a paired box has no session.
+    pub(crate) fn is_missing_somebody(&self) -> bool {
+        self.registry.read().iter().any(|(id, _)| self.sessions.find(id).is_none())
     }
 
     /// What we say first.

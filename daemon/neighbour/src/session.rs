@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kith_model::limits::DOUBT_TIMEOUT;
 use quinn::{Connection, VarInt};
+use tokio::time::{sleep, timeout};
 
 use crate::bucket::Bucket;
 use crate::identity::{NodeId, NodeKey};
@@ -38,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) speaks: u32,
     /// What it has told of what it may share.
     pub(crate) ear: Mutex<Ear>,
+    /// Whether it is being found out whether the other end is still there.
+    pub(crate) is_doubted: AtomicBool,
 }
 
 impl Session {
@@ -48,6 +53,18 @@ impl Session {
 
     pub(crate) fn ear(&self) -> MutexGuard<'_, Ear> {
         self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the other end is still there. An empty stream asks for nothing, but QUIC acknowledges it.
+    pub(crate) async fn answers(&self) -> bool {
+        let received = || self.connection.stats().udp_rx.datagrams;
+        let before = received();
+        let opened = timeout(DOUBT_TIMEOUT, self.connection.open_bi()).await;
+        if let Ok(Ok((mut send, _))) = opened {
+            let _ = send.finish();
+        }
+        sleep(DOUBT_TIMEOUT).await;
+        received() > before
     }
 
     /// Ends it.

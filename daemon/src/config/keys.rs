@@ -60,6 +60,7 @@ pub(super) const KEYS: &[Key] = &[
     key!(Yes, "neighbours.enabled", neighbours.enabled),
     key!(Yes, "neighbours.listen", neighbours.listen),
     key!(Yes, "neighbours.interfaces", neighbours.interfaces),
+    key!(Yes, "neighbours.static", neighbours.fixed),
     key!(Yes, "neighbours.share", neighbours.share),
     key!(Yes, "neighbours.upload_rate", neighbours.upload_rate),
     key!(Yes, "neighbours.min_object", neighbours.min_object),

@@ -155,6 +155,10 @@ pub enum Resolver {
     Server(SocketAddr),
 }
 
+/// A host, by name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort(pub String);
+
 /// `[neighbours]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbours {
@@ -164,6 +168,8 @@ pub struct Neighbours {
     pub listen: SocketAddr,
     /// On which interfaces; empty means all of the LAN.
     pub interfaces: Vec<String>,
+    /// Boxes where mDNS does not reach, `static` in the file.
+    pub fixed: Vec<HostPort>,
     /// Whether neighbours get anything from us.
     pub share: bool,
     /// How fast they get it.
@@ -281,6 +287,7 @@ impl Default for Settings {
                 enabled: true,
                 listen: everywhere(8482),
                 interfaces: Vec::new(),
+                fixed: Vec::new(),
                 share: true,
                 upload_rate: Auto::Auto,
                 min_object: ByteSize(4 << 20),

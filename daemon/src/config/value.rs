@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::layer::Value;
-use super::settings::{Allow, Auto, Bootstrap, Dht, Profile, Resolver, Touch, WorldShare};
+use super::settings::{Allow, Auto, Bootstrap, Dht, HostPort, Profile, Resolver, Touch, WorldShare};
 use super::units::{ByteSize, Rate};
 
 /// Most items in one list: a list is written by hand.
@@ -109,6 +109,25 @@ impl Setting for SocketAddr {
 
     fn show(&self) -> toml::Value {
         self.to_string().into()
+    }
+}
+
+impl Setting for HostPort {
+    fn read(value: &Value) -> Result<Self, String> {
+        let what = "a host with a port like \"den.example.org:8482\"";
+        let written = text(what, value)?;
+        let is_name = |host: &str| {
+            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            (1..=253).contains(&host.len()) && host.bytes().all(is_part)
+        };
+        let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+        let is_address = || written.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
+        let is_both = || written.split_once(':').is_some_and(|(host, port)| is_name(host) && is_port(port));
+        if is_address() || is_both() { Ok(Self(written.to_owned())) } else { Err(expected(what, value)) }
+    }
+
+    fn show(&self) -> toml::Value {
+        self.0.clone().into()
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct Home {
 }
 
 pub(crate) fn config(name: &str, dir: &Path, static_peers: Vec<SocketAddr>) -> Config {
+    let static_peers = static_peers.into_iter().map(|address| address.to_string()).collect();
     Config {
         name: name.to_owned(),
         data_dir: dir.to_owned(),
@@ -82,18 +83,23 @@ impl Home {
     pub(crate) fn start_small(name: &str, bytes_max: u64) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let store = store_of(dir.path(), bytes_max);
-        Self::start_with(name, dir, store, Vec::new())
+        Self::start_with(config(name, dir.path(), Vec::new()), dir, store)
     }
 
     /// A box in a folder that may say who is paired.
     pub(crate) fn start_in(name: &str, dir: tempfile::TempDir, static_peers: Vec<SocketAddr>) -> Self {
         let store = store(dir.path());
-        Self::start_with(name, dir, store, static_peers)
+        Self::start_with(config(name, dir.path(), static_peers), dir, store)
     }
 
-    fn start_with(name: &str, dir: tempfile::TempDir, store: Store, static_peers: Vec<SocketAddr>) -> Self {
+    /// A box with settings of its own.
+    pub(crate) fn start_as(config: Config, dir: tempfile::TempDir) -> Self {
+        let store = store(dir.path());
+        Self::start_with(config, dir, store)
+    }
+
+    fn start_with(config: Config, dir: tempfile::TempDir, store: Store) -> Self {
         let identity = Identity::open(dir.path()).expect("a key");
-        let config = config(name, dir.path(), static_peers);
         let neighbours = Neighbourhood::start(config, identity, store.clone()).expect("the room opens");
         Self { dir, store, neighbours }
     }
@@ -205,10 +211,15 @@ pub(crate) async fn join(den: &Home, attic: &Home, role: Role) {
 pub(crate) fn folder_paired_with(key: NodeKey, secret: [u8; 32]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     Identity::open(dir.path()).expect("a key");
+    note_pair(dir.path(), key, secret);
+    dir
+}
+
+/// Notes in a folder that its box is paired with `key` and nobody else.
+pub(crate) fn note_pair(dir: &Path, key: NodeKey, secret: [u8; 32]) {
     let mut paired = Peers::default();
     paired.add(Peer::new(key, "liar".into(), Role::Mine, secret, NOW)).expect("room");
-    std::fs::write(dir.path().join(peers::FILE_NAME), paired.to_bytes()).expect("written");
-    dir
+    std::fs::write(dir.join(peers::FILE_NAME), paired.to_bytes()).expect("written");
 }
 
 pub(crate) fn wanted(url: &str, length: u64) -> Wanted {
