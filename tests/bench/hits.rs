@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use kith_tests::MIB;
 use kith_tests::client::Request;
 use kith_tests::kith::{Kith, Setup};
+use kith_tests::usage::cpu_seconds;
 
 use crate::figures::{GB, Table, figure, median, median_of};
 use crate::load::{Load, draw};
 use crate::nginx::Nginx;
-use crate::usage::cpu_seconds;
 
 const SIZES: [(&str, u64); 4] = [("1KiB", 1024), ("64KiB", 64 * 1024), ("1MiB", MIB), ("1GiB", 1024 * MIB)];
 

@@ -12,9 +12,9 @@ use kith_tests::lab::{House, Lab, Spot};
 use kith_tests::origin::Origin;
 use kith_tests::resource::Resource;
 use kith_tests::tool;
+use kith_tests::usage::cpu_seconds;
 
 use crate::figures::{GB, Table, figure, median_of};
-use crate::usage::cpu_seconds;
 
 const LENGTH: u64 = 512 * MIB;
 

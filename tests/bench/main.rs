@@ -7,6 +7,7 @@
 mod figures;
 mod heads;
 mod hits;
+mod idle;
 mod lan;
 mod load;
 mod memory;
@@ -15,7 +16,6 @@ mod multi;
 mod never_slower;
 mod nginx;
 mod size;
-mod usage;
 
 use anyhow::{Result, bail};
 
@@ -23,7 +23,7 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// What can be asked for, in the order of `all`.
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     ("size", size::measure),
     ("memory", memory::measure),
     ("heads", heads::measure),
@@ -32,6 +32,7 @@ const BENCHES: [Bench; 8] = [
     ("lan", lan::measure),
     ("multi", multi::measure),
     ("never-slower", never_slower::measure),
+    ("idle", idle::measure),
 ];
 
 fn main() -> Result<()> {

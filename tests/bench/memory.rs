@@ -8,11 +8,11 @@ use kith_tests::MIB;
 use kith_tests::client::Request;
 use kith_tests::kith::{Kith, Setup};
 use kith_tests::patience::until_true;
+use kith_tests::usage::memory;
 
 use crate::figures::{Table, figure};
 use crate::load::{Load, draw};
 use crate::nginx::Nginx;
-use crate::usage::memory;
 
 /// Misses at once, and one after the other.
 const CLIENTS: usize = 16;

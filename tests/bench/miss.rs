@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use kith_tests::MIB;
 use kith_tests::kith::Kith;
 use kith_tests::tool;
+use kith_tests::usage::cpu_seconds;
 
 use crate::figures::{GB, Table, figure, median_of};
 use crate::nginx::Nginx;
-use crate::usage::cpu_seconds;
 
 const LENGTH: u64 = 512 * MIB;
 

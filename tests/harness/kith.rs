@@ -38,6 +38,7 @@ pub struct Setup {
     clients: SocketAddr,
     settings: Vec<(String, String)>,
     program: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -55,6 +56,20 @@ impl Setup {
         self.set("neighbours.enabled", "true")
             .set("clients.listen", "[\"[::]:8480\"]")
             .set("admin.listen", "[\"[::]:8481\"]")
+    }
+
+    /// Lives on another day: this many days from now, before now when negative.
+    pub fn days_ahead(mut self, days: i32) -> Result<Self> {
+        let libraries = std::fs::read_dir("/usr/lib")?.flatten();
+        let libraries = libraries.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.into_iter().find(|path| path.exists()).context("faketime is missing")?;
+        let variables = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME", format!("{days:+}d")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ];
+        self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+        Ok(self)
     }
 
     /// Runs another program than `kith`, with the same command line.
@@ -118,6 +133,7 @@ impl Kith {
             clients: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             settings: Vec::new(),
             program: None,
+            environment: Vec::new(),
         };
         setup
             .set("clients.listen", "[\"127.0.0.1:0\"]")
@@ -143,6 +159,7 @@ impl Kith {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        command.envs(self.setup.environment.iter().cloned());
         command.env("KITH_LOG", std::env::var("KITH_TEST_LOG").unwrap_or_else(|_| "info".into()));
         let mut child = command.spawn().context("starting kith")?;
         let listeners = vec![self.listen(child.stdout.take()), self.listen(child.stderr.take())];
@@ -251,9 +268,13 @@ impl Kith {
 
     /// One of the other boxes as this one sees it, by name or node id; nothing when it sees none of that name.
     pub fn neighbour(&self, name: &str) -> Result<Option<Value>> {
+        Ok(self.neighbours()?.into_iter().find(|view| view["name"] == name || view["node_id"] == name))
+    }
+
+    /// All other boxes as this one sees them.
+    pub fn neighbours(&self) -> Result<Vec<Value>> {
         let answer = self.ask("/api/v1/neighbours")?;
-        let all = answer["neighbours"].as_array().cloned().unwrap_or_default();
-        Ok(all.into_iter().find(|view| view["name"] == name || view["node_id"] == name))
+        Ok(answer["neighbours"].as_array().cloned().unwrap_or_default())
     }
 
     /// Reads something from the control socket.

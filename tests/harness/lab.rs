@@ -102,6 +102,41 @@ impl House {
     }
 }
 
+/// Many boxes on one LAN, and nothing else. Fields are dropped in this order.
+#[derive(Debug)]
+pub struct Street {
+    /// `box-0` and so on.
+    pub boxes: Vec<Kith>,
+    /// Where each of them stands.
+    pub spots: Vec<Spot>,
+    /// All of it.
+    pub lab: Lab,
+}
+
+impl Street {
+    /// Starts that many at once.
+    pub fn of(count: usize) -> Result<Self> {
+        let mut lab = Lab::new()?;
+        let spots: Vec<Spot> =
+            (0..count).map(|number| lab.plug_bare(&format!("b{number}"))).collect::<Result<_>>()?;
+        let boxes = std::thread::scope(|scope| {
+            let start =
+                |(number, spot)| scope.spawn(move || Lab::setup(&format!("box-{number}"), spot).start());
+            let starting: Vec<_> = spots.iter().enumerate().map(start).collect();
+            starting.into_iter().map(|start| start.join().expect("it does not panic")).collect::<Result<_>>()
+        })?;
+        Ok(Self { boxes, spots, lab })
+    }
+
+    /// Waits until each sees all others.
+    pub fn wait_seen(&self, limit: Duration) -> Result<()> {
+        let others = self.boxes.len() - 1;
+        until_true("all boxes see each other", limit, || {
+            self.boxes.iter().all(|kith| kith.neighbours().is_ok_and(|views| views.len() == others))
+        })
+    }
+}
+
 /// For boxes that start while tests keep the machine busy; the promise itself is 3 s and has its own test.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(15);
 
@@ -186,6 +221,26 @@ impl Lab {
         self.plug("client", Ipv4Addr::new(192, 168, 77, 21))
     }
 
+    /// Plugs in something that has neither an uplink nor a way out.
+    pub fn plug_bare(&mut self, name: &str) -> Result<Spot> {
+        let index = u8::try_from(self.names.len())?;
+        self.plug(name, Ipv4Addr::new(192, 168, 77, 100 + index))
+    }
+
+    /// A second LAN, 192.168.78.0/24, beside the first.
+    pub fn second_lan(&self) -> Result<()> {
+        self.ip("lan", "link add lan2 type bridge mcast_snooping 0 forward_delay 0 stp_state 0")?;
+        self.ip("lan", "link set lan2 up")
+    }
+
+    /// Plugs a place into the second LAN as well.
+    pub fn plug_second(&self, name: &str, host: u8) -> Result<()> {
+        let port = format!("q-{name}");
+        self.wire((name, "lan1"), ("lan", &port))?;
+        self.ip("lan", &format!("link set {port} master lan2"))?;
+        self.ip(name, &format!("addr add 192.168.78.{host}/24 brd + dev lan1"))
+    }
+
     /// Where the origin stands.
     pub fn origin(&self) -> (Place, SocketAddr) {
         (self.place("origin"), SocketAddr::from((ORIGIN, 8000)))
@@ -199,6 +254,16 @@ impl Lab {
     /// Cuts a place's cable to the LAN.
     pub fn unplug(&self, name: &str) -> Result<()> {
         self.ip("lan", &format!("link set p-{name} down"))
+    }
+
+    /// Plugs a place's cable in again.
+    pub fn replug(&self, name: &str) -> Result<()> {
+        self.ip("lan", &format!("link set p-{name} up"))
+    }
+
+    /// The bridge's end of a place's cable, in the namespace of the bridge.
+    pub fn port(&self, name: &str) -> (Place, String) {
+        (self.place("lan"), format!("p-{name}"))
     }
 
     fn plug(&mut self, name: &str, address: Ipv4Addr) -> Result<Spot> {
@@ -241,11 +306,13 @@ impl Lab {
         self.ip(name, "link set lo up")
     }
 
-    fn ip(&self, name: &str, words: &str) -> Result<()> {
+    /// `ip` in the namespace of that name.
+    pub fn ip(&self, name: &str, words: &str) -> Result<()> {
         ip(&format!("-n {} {words}", self.full(name)))
     }
 
-    fn place(&self, name: &str) -> Place {
+    /// The namespace of that name.
+    pub fn place(&self, name: &str) -> Place {
         Place::Namespace(self.full(name))
     }
 

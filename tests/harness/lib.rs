@@ -7,9 +7,11 @@
 //! namespace. It knows of the program only what `kith`'s command line, ports and files show.
 
 pub mod apt;
+pub mod avahi;
 pub mod binary;
 pub mod body;
 pub mod browser;
+pub mod capture;
 pub mod client;
 pub mod dns;
 pub mod head;
@@ -24,6 +26,7 @@ pub mod resource;
 pub mod script;
 pub mod secure;
 pub mod tool;
+pub mod usage;
 pub mod wire;
 
 /// One mebibyte.

@@ -4,21 +4,21 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::MIB;
 use kith_tests::apt::{self, Apt};
+use kith_tests::avahi::Avahi;
 use kith_tests::body::Body;
 use kith_tests::browser::Browser;
 use kith_tests::kith::{Kith, Setup};
 use kith_tests::lab::{Lab, Spot};
 use kith_tests::origin::{Origin, Script};
 use kith_tests::patience::until;
-use kith_tests::place::Place;
 use kith_tests::resource::Resource;
-use kith_tests::tool::{run, succeed};
+use kith_tests::tool::succeed;
 
 /// A box, a client and an origin. Fields are dropped in this order.
 struct Home {
@@ -50,76 +50,29 @@ impl Home {
     }
 }
 
-/// avahi on the client, with a message bus of its own. Both end when dropped.
-struct Avahi {
-    programs: Vec<Child>,
-    bus: String,
+/// Waits until both doors are found, at the address and port where they are.
+fn finds_the_doors(avahi: &Avahi) -> Result<()> {
+    for (kind, txt) in [("_apt_proxy._tcp", ""), ("_http._tcp", "\"path=/\"")] {
+        let found = until(kind, LIMIT, || {
+            avahi.browse(kind).ok().filter(|found| found.contains(";192.168.77.11;8480;"))
+        })?;
+        ensure!(found.contains("Kith\\032on\\032a;") && found.contains(txt), "{found}");
+    }
+    Ok(())
 }
 
-impl Avahi {
-    fn start(folder: &Path, place: &Place) -> Result<Self> {
-        let at = |name: &str| folder.join(name).display().to_string();
-        let socket = at("bus");
-        let policy = "<allow own='*'/><allow send_destination='*'/><allow receive_sender='*'/>";
-        let bus = format!(
-            "<busconfig><type>system</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>\
-             <policy context='default'>{policy}</policy></busconfig>"
-        );
-        std::fs::write(at("bus.conf"), bus)?;
-        std::fs::write(at("avahi.conf"), "[server]\nhost-name=client\nallow-interfaces=lan0\nuse-ipv6=no\n")?;
-        let mut avahi = Self { programs: Vec::new(), bus: format!("unix:path={socket}") };
-        let mut dbus = place.command("dbus-daemon");
-        dbus.arg("--nofork").arg(format!("--config-file={}", at("bus.conf")));
-        avahi.programs.push(dbus.stdout(Stdio::null()).spawn()?);
-        until("the bus", LIMIT, || Path::new(&socket).exists().then_some(()))?;
-        // Its process id stands in a file that the machine's own avahi may have; here it has a folder of its own.
-        let begin = "mkdir -p /run/avahi-daemon && mount -t tmpfs none /run/avahi-daemon && exec \"$@\"";
-        let mut daemon = place.command("unshare");
-        daemon.args(["-m", "sh", "-c", begin, "sh", "avahi-daemon", "--no-drop-root", "--no-chroot", "-f"]);
-        daemon.arg(at("avahi.conf")).env("DBUS_SYSTEM_BUS_ADDRESS", &avahi.bus);
-        avahi.programs.push(daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
-        Ok(avahi)
-    }
-
-    /// The address and port of each service of a kind that is found, with its name.
-    fn browse(&self, place: &Place, kind: &str) -> Result<String> {
-        let mut browse = place.command("avahi-browse");
-        Ok(run(browse.args(["-rtp", kind]).env("DBUS_SYSTEM_BUS_ADDRESS", &self.bus))?.out)
-    }
-
-    /// Waits until both doors are found, at the address and port where they are.
-    fn finds_the_doors(&self, place: &Place) -> Result<()> {
-        for (kind, txt) in [("_apt_proxy._tcp", ""), ("_http._tcp", "\"path=/\"")] {
-            let found = until(kind, LIMIT, || {
-                self.browse(place, kind).ok().filter(|found| found.contains(";192.168.77.11;8480;"))
-            })?;
-            ensure!(found.contains("Kith\\032on\\032a;") && found.contains(txt), "{found}");
-        }
-        Ok(())
-    }
-
-    /// What a client has as `Acquire::http::Proxy-Auto-Detect`.
-    fn detector(&self, folder: &Path) -> Result<PathBuf> {
-        let script = format!(
-            "#!/bin/sh\ncase $1 in https:*) echo DIRECT; exit ;; esac\n\
-             DBUS_SYSTEM_BUS_ADDRESS={} avahi-browse -rtp _apt_proxy._tcp |\n\
-             awk -F';' '$1 == \"=\" && $3 == \"IPv4\" {{ print \"http://\" $8 \":\" $9; exit }}'\n",
-            self.bus
-        );
-        let path = folder.join("detect");
-        std::fs::write(&path, script)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Avahi {
-    fn drop(&mut self) {
-        for program in self.programs.iter_mut().rev() {
-            let _ = program.kill();
-            let _ = program.wait();
-        }
-    }
+/// What a client has as `Acquire::http::Proxy-Auto-Detect`.
+fn detector(avahi: &Avahi, folder: &Path) -> Result<PathBuf> {
+    let script = format!(
+        "#!/bin/sh\ncase $1 in https:*) echo DIRECT; exit ;; esac\n\
+         DBUS_SYSTEM_BUS_ADDRESS={} avahi-browse -rtp _apt_proxy._tcp |\n\
+         awk -F';' '$1 == \"=\" && $3 == \"IPv4\" {{ print \"http://\" $8 \":\" $9; exit }}'\n",
+        avahi.bus()
+    );
+    let path = folder.join("detect");
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
 }
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -130,10 +83,10 @@ fn apt_finds_the_box_by_mdns() -> Result<()> {
     // Without a neighbourhood: the doors do not need one.
     let home = Home::with(apt::repository(folder.path())?, |box_| box_.set("neighbours.enabled", "false"))?;
     let place = &home.client.place;
-    let avahi = Avahi::start(folder.path(), place)?;
-    avahi.finds_the_doors(place)?;
+    let avahi = Avahi::start(folder.path(), place, "client")?;
+    finds_the_doors(&avahi)?;
 
-    let way = format!("Acquire::http::Proxy-Auto-Detect={}", avahi.detector(folder.path())?.display());
+    let way = format!("Acquire::http::Proxy-Auto-Detect={}", detector(&avahi, folder.path())?.display());
     Apt::at(folder.path(), place, &home.origin, &way)?.installs()?;
 
     home.all_came_through_the_box()
@@ -143,9 +96,9 @@ fn apt_finds_the_box_by_mdns() -> Result<()> {
 fn a_box_with_neighbours_announces_its_doors_too() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let home = Home::with(Origin::empty(), |box_| box_)?;
-    let avahi = Avahi::start(folder.path(), &home.client.place)?;
-    avahi.finds_the_doors(&home.client.place)?;
-    let boxes = avahi.browse(&home.client.place, "_kith._udp")?;
+    let avahi = Avahi::start(folder.path(), &home.client.place, "client")?;
+    finds_the_doors(&avahi)?;
+    let boxes = avahi.browse("_kith._udp")?;
     ensure!(boxes.contains(";192.168.77.11;8482;"), "{boxes}");
     Ok(())
 }

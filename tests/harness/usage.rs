@@ -5,25 +5,26 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use crate::figures::figure;
-
 /// `USER_HZ`: fixed at 100 in what Linux shows in `/proc` (`man 5 proc_pid_stat`).
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// Processor time of a process and its living children, in seconds, user and kernel together.
-pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
-    let ticks = family(pid)?.into_iter().filter_map(|pid| Some(Stat::of(pid)?.ticks)).sum();
-    Ok(figure(ticks) / TICKS_A_SECOND)
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let ticks: u64 = family(pid)?.into_iter().filter_map(|pid| Some(Stat::of(pid)?.ticks)).sum();
+    Ok(f64::from(u32::try_from(ticks)?) / TICKS_A_SECOND)
 }
 
 /// Resident memory in bytes.
-pub(crate) struct Memory {
-    pub(crate) now: u64,
-    pub(crate) peak: u64,
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// As it is.
+    pub now: u64,
+    /// The most since its start.
+    pub peak: u64,
 }
 
 /// `VmRSS` and `VmHWM` of a process.
-pub(crate) fn memory(pid: u32) -> Result<Memory> {
+pub fn memory(pid: u32) -> Result<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let bytes = |name: &str| -> Result<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
