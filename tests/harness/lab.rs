@@ -216,6 +216,12 @@ impl Lab {
         Ok(())
     }
 
+    /// Lets hardly anything through one uplink, each way, from now on: 200 kbit/s.
+    pub fn choke_uplink(&self, name: &str) -> Result<()> {
+        self.shape_to("origin", &format!("up-{name}"), "200kbit")?;
+        self.shape_to(name, "wan0", "200kbit")
+    }
+
     /// Plugs a client into the LAN.
     pub fn plug_client(&mut self) -> Result<Spot> {
         self.plug("client", Ipv4Addr::new(192, 168, 77, 21))
@@ -285,10 +291,13 @@ impl Lab {
 
     /// `tbf`: a burst of at least rate / HZ, a queue of 50 ms.
     fn shape(&self, name: &str, end: &str, mbit: u32) -> Result<()> {
-        let rate = format!("{mbit}mbit");
+        self.shape_to(name, end, &format!("{mbit}mbit"))
+    }
+
+    fn shape_to(&self, name: &str, end: &str, rate: &str) -> Result<()> {
         let mut command = self.place(name).command("tc");
         command.args([
-            "qdisc", "replace", "dev", end, "root", "tbf", "rate", &rate, "burst", "64kb", "latency", "50ms",
+            "qdisc", "replace", "dev", end, "root", "tbf", "rate", rate, "burst", "64kb", "latency", "50ms",
         ]);
         tool::succeed(&mut command).map(drop)
     }

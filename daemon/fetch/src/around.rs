@@ -10,26 +10,52 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use kith_model::key::Target;
 use kith_model::ladder::{Algorithm, Ladder};
+use kith_model::limits::{CROWD_LINGER, CROWD_OBJECT_BYTES_MAX, CROWD_OBJECT_BYTES_MIN};
 use kith_model::object::ObjectId;
 use kith_model::representation::{Head, Representation, Standing, StrongValidator};
 use kith_model::sharing::{self, Audience};
-use kith_store::Draft;
+use kith_store::{Body, Draft};
 
 use crate::fetcher::Fetcher;
+use crate::share::{Gathering, Share};
 use crate::source::{Found, Wanted};
 
 impl Fetcher {
     /// Neighbours that claim to hold what the draft is about.
     pub(crate) fn find(&self, draft: &Draft) -> BoxStream<'static, Found> {
-        let (Some(length), Some(validator)) = (draft.length, draft.validator.clone()) else {
-            return stream::empty().boxed();
-        };
+        match self.wanted(draft) {
+            Some(wanted) => self.ask_around(&wanted),
+            None => stream::empty().boxed(),
+        }
+    }
+
+    /// Makes a fetch known to the owner's other boxes, and listens to those that fetch the same.
+    pub(crate) fn gather(&self, draft: &Draft, body: Body) -> Option<(Arc<Share>, Gathering)> {
+        let wanted = self.wanted(draft)?;
+        if !(CROWD_OBJECT_BYTES_MIN..=CROWD_OBJECT_BYTES_MAX).contains(&wanted.length) {
+            return None;
+        }
+        let share = Arc::new(Share::new(body, wanted.length));
+        let gathering = self.inner.finders.iter().find_map(|finder| finder.gather(&wanted, &share))?;
+        Some((share, gathering))
+    }
+
+    /// Goes on giving to boxes that began later what this one fetched, for a while.
+    pub(crate) async fn linger(&self, share: Arc<Share>) {
+        let Ok(_place) = self.inner.lingering.try_acquire() else { return };
+        tokio::select! {
+            () = self.inner.stop.cancelled() => {}
+            () = tokio::time::sleep(CROWD_LINGER) => {}
+        }
+        drop(share);
+    }
+
+    fn wanted(&self, draft: &Draft) -> Option<Wanted> {
+        let (length, validator) = (draft.length?, draft.validator.clone()?);
         let target = &draft.key.target;
-        let Some(audience) = self.farthest(target, &draft.head, &draft.ladder, length) else {
-            return stream::empty().boxed();
-        };
+        let audience = self.farthest(target, &draft.head, &draft.ladder, length)?;
         let digest = draft.ladder.digest(Algorithm::Sha256).cloned();
-        self.ask_around(&Wanted { target: target.clone(), validator, length, digest, audience })
+        Some(Wanted { target: target.clone(), validator, length, digest, audience })
     }
 
     fn ask_around(&self, wanted: &Wanted) -> BoxStream<'static, Found> {

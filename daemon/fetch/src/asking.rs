@@ -332,6 +332,12 @@ impl Asking<'_> {
             }
             _ => stream::empty().boxed(),
         };
+        // Who cannot be asked for a part has to send all of it.
+        let has_ranges = answer.source.as_ref().is_some_and(|source| source.abilities().ranges);
+        let gathering = match drafted.reach {
+            Reach::Anyone if has_ranges => self.fetcher.gather(&draft, writer.body()),
+            _ => None,
+        };
         let job = Job::begin(Beginning {
             writer,
             audience,
@@ -346,6 +352,7 @@ impl Asking<'_> {
             },
             reach: drafted.reach,
             leads,
+            gathering,
             host: self.wish.target.host().to_owned(),
             speeds: Arc::clone(&self.fetcher.inner.speeds),
             seed: unix_now().0,
@@ -356,7 +363,7 @@ impl Asking<'_> {
         let company = self.wish.company;
         self.fetcher.inner.tasks.spawn(
             async move {
-                let event = job.run(stop).await;
+                let (event, bequest) = job.run(stop).await;
                 if company == Company::Shared {
                     fetcher.inner.journal.note(unix_now(), &ended.draft.key.target, event);
                 }
@@ -364,7 +371,13 @@ impl Asking<'_> {
                     // An unsafe request has changed what it stood for (RFC 9111 section 4.4).
                     fetcher.forget(&ended.draft.key).await;
                 }
+                let is_good = !ended.outdated.load(Relaxed);
                 fetcher.withdraw(&ended);
+                // Nothing is kept open for it but its file.
+                drop(ended);
+                if let Some(share) = bequest.filter(|_| is_good) {
+                    fetcher.linger(share).await;
+                }
             }
             .boxed(),
         );

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use kith_model::freshness::{self, CacheControl, Directive};
 use kith_model::key::Target;
 use kith_model::ladder::Digest;
-use kith_model::limits::ENDED_JOBS_MAX;
+use kith_model::limits::{CROWD_FETCHES_MAX, ENDED_JOBS_MAX};
 use kith_model::object::ObjectId;
 use kith_model::range::{ByteRange, GROUP_BYTES, groups_of};
 use kith_model::representation::{Head, ObjectInfo, Representation};
@@ -91,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     /// Places for touches on their way.
     pub(crate) touches: Arc<Semaphore>,
+    /// Places for fetches that are through and of which others may still have a part.
+    pub(crate) lingering: Semaphore,
     pub(crate) stop: CancellationToken,
 }
 
@@ -140,6 +142,7 @@ impl Fetcher {
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             touches: Arc::new(Semaphore::new(TOUCHES_MAX)),
+            lingering: Semaphore::new(CROWD_FETCHES_MAX / 2),
             stop: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }

@@ -12,6 +12,7 @@
 //! where there is nothing to check against, signed claims are good enough to stream when boxes say so that may be
 //! believed ([`claims`]). What mirrors sent is told apart from that in [`leads`].
 
+mod circle;
 mod claims;
 mod leads;
 
@@ -43,6 +44,7 @@ use crate::holders::Holders;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
+use crate::share::{Gathering, Share};
 use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind, Truth};
 use crate::speeds::Speeds;
 
@@ -76,6 +78,8 @@ pub(crate) struct Beginning {
     pub(crate) reach: Reach,
     /// What the origin's answer pointed to.
     pub(crate) leads: BoxStream<'static, Lead>,
+    /// What others may have of it, and those who fetch it too.
+    pub(crate) gathering: Option<(Arc<Share>, Gathering)>,
     pub(crate) host: String,
     pub(crate) speeds: Arc<Speeds>,
     pub(crate) seed: u64,
@@ -107,6 +111,9 @@ pub(crate) struct Job {
     found: BoxStream<'static, Found>,
     leads: BoxStream<'static, Lead>,
     mirrors: leads::Mirrors,
+    circle: Option<Box<circle::Circle>>,
+    /// Units of others that are to be compared with the origin's.
+    suspects: circle::Given,
     // who waits
     audience: Arc<Audience>,
     ghosts: Vec<Demand>,
@@ -149,6 +156,7 @@ impl Job {
             found,
             reach,
             leads,
+            gathering,
             host,
             speeds,
             seed,
@@ -169,6 +177,8 @@ impl Job {
             found,
             leads: leads.fuse().boxed(),
             mirrors: leads::Mirrors::new(first_span.start()),
+            circle: None,
+            suspects: circle::Given::new(),
             audience,
             ghosts: Vec::new(),
             alone_since: None,
@@ -184,11 +194,18 @@ impl Job {
         };
         // Whoever asked first may leave before the job looks; what was wanted is known all the same.
         job.ghosts = job.audience.demands();
-        job.begin_lane(origin, first, first_span);
+        let source = job.begin_lane(origin, first, first_span);
+        job.circle =
+            gathering.map(|(share, gathering)| Box::new(circle::Circle::new(share, gathering, source)));
         job
     }
 
-    fn begin_lane(&mut self, origin: Option<Arc<dyn Source>>, first: Box<dyn Lane>, span: GroupSpan) {
+    fn begin_lane(
+        &mut self,
+        origin: Option<Arc<dyn Source>>,
+        first: Box<dyn Lane>,
+        span: GroupSpan,
+    ) -> SourceId {
         let facts = match &origin {
             Some(origin) => self.facts(Place::Far, &**origin),
             None => Facts { ranges: false, ..Facts::of(Place::Far) },
@@ -199,6 +216,7 @@ impl Job {
             self.sources.insert(source, origin);
         }
         self.spawn_lane(lane, SourceKind::Origin, Opening::Open(first), span);
+        source
     }
 
     /// What the plan has to know of a source.
@@ -213,15 +231,17 @@ impl Job {
         }
     }
 
-    /// Runs until the object is stored, cannot be completed, or nobody wants it any more; says which.
+    /// Runs until the object is stored, cannot be completed, or nobody wants it any more; says which, and what other
+    /// boxes may still have of it.
     ///
     /// # Cancel safety
     /// Dropping the future ends the lanes; what is written stays.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Event {
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> (Event, Option<Arc<Share>>) {
         let verdict = loop {
             let demands = self.demands();
             self.plan.readers(demands);
             self.spare_part_readers().await;
+            self.swap();
             if self.plan.complete() {
                 match self.conclude().await {
                     Some(stop) => break stop,
@@ -229,7 +249,7 @@ impl Job {
                 }
             }
             self.act();
-            if self.plan.exhausted() {
+            if self.plan.exhausted() && !self.is_helped() {
                 warn!(host = %self.host, "nobody can deliver the rest of the object");
                 break Stop::Failed("nobody could deliver the rest of it".to_owned());
             }
@@ -243,6 +263,7 @@ impl Job {
                 }
                 Some(found) = self.found.next() => self.welcome(found).await,
                 Some(lead) = self.leads.next() => self.follow(lead).await,
+                Some(word) = circle::Circle::next_word(&mut self.circle) => self.hear(word),
                 () = self.audience.changed() => self.weigh(),
                 Some(_) = self.tasks.join_next() => {}
                 () = tokio::time::sleep_until(wake) => {
@@ -253,12 +274,14 @@ impl Job {
                 }
             }
         };
+        let bequest = if matches!(verdict, Stop::Stored(_)) { self.bequest() } else { None };
         self.end(&verdict).await;
-        match verdict {
+        let event = match verdict {
             Stop::Stored(object) => Event::Stored(object),
             Stop::Abandoned => Event::Failed("nobody waited for it any more; what came is kept".to_owned()),
             Stop::Failed(why) => Event::Failed(why),
-        }
+        };
+        (event, bequest)
     }
 
     fn now(&self) -> Duration {
@@ -281,7 +304,7 @@ impl Job {
         let plan = self.plan.next_wake(self.now()).map(|at| self.began + at);
         let linger = self.alone_since.map(|since| since + LINGER);
         let show = self.hold_back.since.map(|since| since + HOLD_BACK_MAX);
-        [plan, linger, show]
+        [plan, linger, show, self.next_look()]
             .into_iter()
             .flatten()
             .filter(|at| *at > Instant::now())
@@ -356,9 +379,15 @@ impl Job {
                 if proven {
                     self.counters.groups_proven.add(span.len());
                 }
+                let is_taken = circle::is_take(lane);
                 self.mirrors.delivered |=
-                    kind == SourceKind::Mirror || (kind == SourceKind::Neighbour && !proven);
-                self.judge_hold_back(kind).await;
+                    kind == SourceKind::Mirror || (kind == SourceKind::Neighbour && !proven && !is_taken);
+                if kind == SourceKind::Origin {
+                    self.note_first_hand(span);
+                }
+                if !is_taken {
+                    self.judge_hold_back(kind).await;
+                }
                 None
             }
             Report::Ended { lane, ending } => {
@@ -369,6 +398,7 @@ impl Job {
                 self.plan.lane_ended(lane, ending, self.now());
                 // It may have ended because its box was unpaired.
                 self.weigh();
+                self.take_ended(lane, ending);
                 self.admit_mirrors();
                 None
             }
@@ -464,12 +494,16 @@ impl Job {
         // The bytes are right: readers need not wait for the disk.
         self.writer.approve().await;
         self.audience.decide(Verdict::Right);
+        // Two honest answers may have one date and length.
+        let is_proof = checked || (first_hand && self.is_tagged);
+        if is_proof {
+            self.judge_units().await;
+        }
         match self.writer.finish(finish).await {
             Ok(finished) => {
                 let BySource { origin, neighbour, mirror } = self.audience.bytes_by_source();
                 info!(host = %self.host, object = %finished.info.id, length, origin, neighbour, mirror, "stored");
-                // Two honest answers may have one date and length.
-                if checked || (first_hand && self.is_tagged) {
+                if is_proof {
                     self.judge(finished.info.id);
                 }
                 self.note_holders(finished.info.id);
@@ -498,6 +532,11 @@ impl Job {
             return Some(Stop::Failed(error.to_string()));
         }
         warn!(host = %self.host, %error, "a claim was false; what came under it is thrown away");
+        if self.has_given() {
+            // Whose bytes are wrong shows when the origin has sent them again.
+            self.retract().await;
+            return None;
+        }
         let truth = match error {
             FinishError::DigestMismatch { algorithm } => Truth::Digest(*algorithm),
             _ => Truth::Parts,

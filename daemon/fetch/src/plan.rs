@@ -12,6 +12,7 @@
 //!    as the origin takes everything but what is in flight, so that the origin need not send it.
 //! 7. Websites, the origin among them, share what no neighbour brings, each by what it can do.
 //! 8. A lane without progress for [`STALL`] is not counted on: its groups are a gap again for every other source.
+//! 9. While other boxes fetch the rest, a website's lane ends where their part begins, and gaps there are none.
 //!
 //! What is known of each source is in `sources`, the open lanes are in `lanes`, rules 5 and 6 in `relief`, rule 7 in
 //! `pool`.
@@ -64,6 +65,8 @@ pub struct Plan {
     groups: Option<u64>,
     held: GroupSet,
     whole: bool,
+    /// What websites may be asked for, when other boxes fetch the rest.
+    confines: Option<GroupSet>,
     // players
     sources: Sources,
     lanes: Lanes,
@@ -80,6 +83,7 @@ impl Plan {
             groups,
             held,
             whole: false,
+            confines: None,
             sources: Sources::default(),
             lanes: Lanes::default(),
             readers: Vec::new(),
@@ -157,6 +161,16 @@ impl Plan {
         self.whole = whole;
     }
 
+    /// Websites are asked for nothing else from now on: other boxes fetch it and hand it over.
+    pub fn confine(&mut self, confines: Option<GroupSet>) {
+        self.confines = confines;
+    }
+
+    /// Whether a neighbour that holds the whole has shown that it delivers.
+    pub(crate) fn has_proven_neighbour(&self) -> bool {
+        self.sources.has_proven_neighbour()
+    }
+
     /// The length became known.
     pub fn length_known(&mut self, groups: u64) {
         self.groups = Some(groups);
@@ -197,6 +211,7 @@ impl Plan {
             .or_else(|| self.mark_stalls(now))
             .or_else(|| self.trim())
             .or_else(|| self.drop_unwanted())
+            .or_else(|| self.keep_within())
             .or_else(|| self.fill_gap(now))
             .or_else(|| self.follow_seek(now))
             .or_else(|| self.relieve(now))
@@ -247,6 +262,18 @@ impl Plan {
         self.lanes.take_action()
     }
 
+    // rule 9
+    fn keep_within(&mut self) -> Option<Action> {
+        let confines = self.confines.as_ref()?;
+        let (id, end) = self.lanes.iter().find_map(|(id, lane)| {
+            let is_far = self.sources.place(lane.source) != Some(Place::Near);
+            let outside = confines.missing_in(lane.rest()).next().filter(|_| is_far)?;
+            Some((id, outside.start()))
+        })?;
+        self.lanes.cut(id, end);
+        self.lanes.take_action()
+    }
+
     // rule 3
     fn fill_gap(&mut self, now: Duration) -> Option<Action> {
         let (gap, source) = self.gaps().into_iter().find_map(|gap| {
@@ -276,8 +303,14 @@ impl Plan {
         }
         let mut covered = self.held.clone();
         coming.spans().iter().for_each(|span| covered.insert(*span));
+        let first = |wanted: GroupSpan| match &self.confines {
+            None => covered.missing_in(wanted).next(),
+            Some(open) => {
+                open.within(wanted).spans().iter().find_map(|part| covered.missing_in(*part).next())
+            }
+        };
         let gap = |wanted: &GroupSpan| {
-            let span = covered.missing_in(*wanted).next()?;
+            let span = first(*wanted)?;
             let is_awaited = span.start() == wanted.start() || coming.within(*wanted).is_empty();
             Some(Gap { span, is_awaited })
         };
@@ -349,7 +382,7 @@ impl Plan {
     }
 
     /// What is to be fetched, most urgent first, in pieces so that small ranges neither multiply nor shatter.
-    fn wanted(&self) -> Vec<GroupSpan> {
+    pub(crate) fn wanted(&self) -> Vec<GroupSpan> {
         let limit = self.groups.unwrap_or(u64::MAX);
         let rounded = |demand: &Demand| {
             let end = demand.end.checked_next_multiple_of(PIECE).unwrap_or(u64::MAX);

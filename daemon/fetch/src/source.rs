@@ -12,7 +12,9 @@ use kith_model::range::GroupSpan;
 use kith_model::representation::{Representation, StrongValidator};
 use kith_model::sharing::Audience;
 use kith_model::trust::Role;
-use kith_model::verify::Run;
+use kith_model::verify::{Leaf, Run};
+
+use crate::share::{Gathering, Share};
 
 use crate::pieces::Pieces;
 
@@ -130,6 +132,13 @@ pub enum Fault {
     FalseClaim(Truth),
     /// It stalled or trickled while somebody waited.
     TooSlow,
+    /// It may have signed for a unit that its origin sent, and this is what the origin sends.
+    Unit {
+        /// Which.
+        unit: GroupSpan,
+        /// Its chaining value by the bytes that were found right.
+        truth: Leaf,
+    },
 }
 
 /// What showed that a claim is false.
@@ -215,4 +224,11 @@ pub trait Finder: Send + Sync + 'static {
 
     /// Hears that an origin took back what is stored, so that others can be told. Does not wait for them.
     fn withdrawn(&self, _stored: &Representation) {}
+
+    /// Makes a fetch known to boxes of the same owner, as long as `share` lives, and listens to those that fetch the
+    /// same.
+    fn gather(&self, wanted: &Wanted, share: &std::sync::Arc<Share>) -> Option<Gathering> {
+        let _ = (wanted, share);
+        None
+    }
 }

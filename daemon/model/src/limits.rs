@@ -555,6 +555,36 @@ pub const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// Upper bound of path MTU discovery: an Ethernet without jumbo frames. Above 6500 segmentation offload hangs.
 pub const UDP_MTU_MAX: u16 = 1452;
 
+// Boxes that fetch the same at the same time
+
+/// Objects below this many bytes are fetched by each box alone: two blocks.
+pub const CROWD_OBJECT_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
+/// Objects above this many bytes too: who gave which unit is remembered, 2 MiB of it at most.
+pub const CROWD_OBJECT_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Fetches that others may have a part of at once, those included that are through.
+pub const CROWD_FETCHES_MAX: usize = 8;
+
+/// How long what came of a fetch is still given to boxes that began later.
+pub const CROWD_LINGER: Duration = Duration::from_secs(10 * 60);
+
+/// Shortest pause between two reports to another box, so that ten a second do for any speed.
+pub const CROWD_REPORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Spans of units in one report; the rest follows in the next.
+pub const CROWD_REPORT_SPANS_MAX: usize = 64;
+
+/// Blocks in one report that a box is working on.
+pub const CROWD_REPORT_BLOCKS_MAX: usize = 8;
+
+/// Time for the next 64 KiB of a unit from another box: a bad radio needs a tenth of it, and nobody shall lose more by
+/// a box that is gone.
+pub const CROWD_STEP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Other boxes that one fetch is shared with: a household has fewer, and what each has to hear grows with them.
+pub const CROWD_MEMBERS_MAX: usize = 15;
+
 // People
 
 /// Ended jobs that are kept to be shown: one screen of them, 10 KB with their URLs.

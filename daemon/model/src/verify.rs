@@ -36,6 +36,8 @@ pub enum Provenance {
     Origin,
     /// They match a list of piece hashes that the origin told.
     Pieces,
+    /// A box of the same owner signed that its origin sent them.
+    Signed,
     /// Nobody yet: somebody sent them, and only the check of the whole will tell.
     Nobody,
 }
@@ -60,6 +62,11 @@ impl Run {
     /// The same for bytes that were found to match the origin's piece hashes.
     pub fn of_checked_pieces(first: ChunkGroup, bytes: Bytes) -> Self {
         Self::hashed(first, bytes, Provenance::Pieces)
+    }
+
+    /// The same for bytes that another box signs for; whether it does is the caller's to check, by [`Self::subtree`].
+    pub fn of_signed_unit(first: ChunkGroup, bytes: Bytes) -> Self {
+        Self::hashed(first, bytes, Provenance::Signed)
     }
 
     fn hashed(first: ChunkGroup, bytes: Bytes, provenance: Provenance) -> Self {
@@ -100,6 +107,12 @@ impl Run {
         &self.leaves
     }
 
+    /// The chaining value of all groups together. They must be a complete subtree of the object: a power of two of
+    /// groups at a multiple of it, or what is left of that at the object's end; and not the whole object.
+    pub fn subtree(&self) -> Leaf {
+        Leaf(fold_subtree(&self.leaves, &mut Vec::new()))
+    }
+
     /// Who vouches for it.
     pub fn provenance(&self) -> Provenance {
         self.provenance
@@ -123,7 +136,7 @@ impl Run {
     }
 }
 
-/// The chaining value of group number `group`.
+/// The chaining value of group number `group`, or of the complete subtree that begins with it.
 pub fn leaf(group: u64, bytes: &[u8]) -> Leaf {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(group.saturating_mul(GROUP_BYTES));
@@ -384,6 +397,17 @@ mod tests {
         fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..5000), length in any::<u64>(), start in any::<u64>(), len in 0u64..8) {
             let span = GroupSpan::clamped(start, start.saturating_add(len));
             prop_assert!(decode(ObjectId::from_bytes([7; 32]), length, span, &bytes).is_err() || length == 0 || span.intersection(GroupSpan::whole(length)).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_chaining_value_of_a_unit_is_the_same_from_its_leaves_and_its_bytes() {
+        let data = sample(5 * 64 * GROUP_BYTES + 70_000);
+        for first in [0u64, 64, 256, 320] {
+            let from = usize::try_from(first * GROUP_BYTES).expect("small");
+            let unit = &data[from..data.len().min(from + 64 * group_usize())];
+            let run = Run::of_signed_unit(ChunkGroup(first), Bytes::copy_from_slice(unit));
+            assert_eq!(run.subtree(), leaf(first, unit), "{first}");
         }
     }
 

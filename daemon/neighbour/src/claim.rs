@@ -3,13 +3,15 @@
 //! Pure. A claim is bound to what was asked: the asker puts its own question into the bytes that it verifies, so an
 //! answer to another question, under another tag or of another length has no signature here.
 
+use kith_fetch::crowd::MemberId;
 use kith_model::key::Target;
 use kith_model::ladder::Digest;
 use kith_model::object::ObjectId;
 use kith_model::representation::StrongValidator;
 use kith_model::time::UnixMillis;
+use kith_model::verify::Leaf;
 
-use crate::identity::{Identity, NodeKey};
+use crate::identity::{Identity, NodeId, NodeKey};
 use crate::wire::RendezvousId;
 
 /// What an object is said to be.
@@ -73,6 +75,42 @@ impl Subject {
     /// From a hash that was kept.
     pub(crate) fn from_bytes(hash: [u8; 32]) -> Self {
         Self(hash)
+    }
+}
+
+impl Subject {
+    /// The number of a box among those that fetch the thing: nobody chooses it, and all compute the same.
+    pub fn member(self, id: &NodeId) -> MemberId {
+        let named = [&self.0[..], id.as_bytes()].concat();
+        let hash = blake3::derive_key("kith 2026 crowd member v1", &named);
+        MemberId(hash[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+/// "My origin sent me this unit of what the statement names."
+#[derive(Clone, Copy, Debug)]
+pub struct Unit<'a> {
+    /// What is fetched.
+    pub statement: &'a Statement,
+    /// Length of the whole in bytes.
+    pub length: u64,
+    /// Number of the unit, from 0.
+    pub number: u64,
+    /// Its chaining value in the object's tree.
+    pub value: Leaf,
+}
+
+impl Unit<'_> {
+    /// What is signed: a tag that nothing else in the program uses, the claimant, and the unit.
+    pub fn signed_bytes(&self, claimant: &NodeKey) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push(&mut bytes, b"kith 2026 unit v1");
+        push(&mut bytes, claimant.as_bytes());
+        push(&mut bytes, &self.statement.to_bytes());
+        bytes.extend_from_slice(&self.length.to_be_bytes());
+        bytes.extend_from_slice(&self.number.to_be_bytes());
+        bytes.extend_from_slice(&self.value.0);
+        bytes
     }
 }
 

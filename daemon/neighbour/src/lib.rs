@@ -13,6 +13,7 @@ mod clock;
 pub mod config;
 mod connect;
 mod copies;
+mod crowd;
 mod dial;
 mod discovery;
 pub mod endpoint;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use kith_fetch::share::{Gathering, Share};
 use kith_fetch::source::{Finder, Found, Wanted};
 use kith_model::limits::PAIRING_TIMEOUT;
 use kith_model::representation::Representation;
@@ -32,7 +33,7 @@ use crate::tally::Totals;
 use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
-use crate::{clock, connect, copies, dial, discovery, name, named, pair, source, telling, withdrawals};
+use crate::{clock, connect, copies, crowd, dial, discovery, name, named, pair, source, telling, withdrawals};
 
 /// Why the room does not open.
 #[derive(Debug, thiserror::Error)]
@@ -428,6 +429,10 @@ impl Finder for Neighbourhood {
 
     fn withdrawn(&self, stored: &Representation) {
         withdrawals::note(&self.room, stored.clone());
+    }
+
+    fn gather(&self, wanted: &Wanted, share: &Arc<Share>) -> Option<Gathering> {
+        crowd::gather(&self.room, wanted, share)
     }
 }
 

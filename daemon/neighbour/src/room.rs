@@ -16,6 +16,7 @@ use crate::bucket::Bucket;
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
+use crate::crowd::Fetches;
 use crate::identity::{Identity, NodeId};
 use crate::neighbourhood::PairingOutcome;
 use crate::pairing::desk::{Desk, WindowNumber};
@@ -39,6 +40,7 @@ pub(crate) struct Room {
     pub(crate) endpoint: Endpoint,
     pub(crate) sessions: Sessions,
     pub(crate) tallies: Tallies,
+    pub(crate) fetches: Fetches,
     /// The door for clients, once the roof has told it.
     pub(crate) clients: OnceLock<Arc<dyn Clients>>,
     /// Drawn when the process started.
@@ -101,6 +103,7 @@ impl Room {
             shelf: Shelf::new(store.clone(), config.object_bytes_min),
             sessions: Sessions::new(identity.id(), config.limits.neighbours_max),
             tallies: Tallies::default(),
+            fetches: Fetches::default(),
             clients: OnceLock::new(),
             uploads: Arc::new(Semaphore::new(kith_model::limits::UPLOADS_MAX)),
             // A quarter of a second at once: enough to keep the line busy, too little to fill its queue.
@@ -198,7 +201,7 @@ impl Room {
             version: wire::VERSION,
             name: self.config.name.clone(),
             instance: self.instance,
-            speaks: Some(wire::speaks::FILTERS | wire::speaks::WITHDRAWALS),
+            speaks: Some(wire::speaks::FILTERS | wire::speaks::WITHDRAWALS | wire::speaks::CROWDS),
         }
     }
 

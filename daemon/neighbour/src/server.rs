@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::claim::Rendezvous;
 use crate::clients;
 use crate::config::Sharing;
+use crate::crowd;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::room::Room;
 use crate::session::Session;
@@ -83,6 +84,10 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
             Some(answer) => say(&mut send, &answer).await,
             None => return,
         },
+        Message::Gather(gather) => {
+            crowd::tell(&room, &session, &mut send, &gather).await.map_err(ServeError::from)
+        }
+        Message::Take(take) => crowd::give(&room, &session, &mut send, &take).await.map_err(ServeError::from),
         _ => refuse(&mut send, Reason::Malformed).await,
     };
     if let Err(error) = answered {

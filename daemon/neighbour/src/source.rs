@@ -201,7 +201,7 @@ fn claimed(
     Some(Found { object: source.claim.object, claimant, source: Arc::new(source) })
 }
 
-fn nonsense(room: &Arc<Room>, session: &Session) {
+pub(crate) fn nonsense(room: &Arc<Room>, session: &Session) {
     room.strike(session, "an answer that makes no sense");
     session.close(Bye::Malformed);
 }
@@ -260,6 +260,8 @@ impl Source for Neighbour {
     fn blame(&self, fault: Fault) {
         match fault {
             Fault::TooSlow => self.session.tally.stalled(),
+            // It gives no units.
+            Fault::Unit { .. } => {}
             Fault::FalseClaim(truth) => self.room.quarantine(&self.session, self.evidence(truth)),
         }
     }

@@ -10,6 +10,8 @@ use kith_model::range::GroupSpan;
 use kith_model::trust::Role;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+pub mod crowd;
+
 /// The version that this box speaks. A box of another version is refused at hello.
 pub const VERSION: u32 = 1;
 
@@ -37,6 +39,14 @@ pub enum Message {
     Heard(Heard),
     /// Origins took files back.
     Withdraw(Withdraw),
+    /// Asks to be told of a fetch.
+    Gather(crowd::Gather),
+    /// How far a fetch is.
+    Progress(crowd::Progress),
+    /// Asks for a unit of a fetch.
+    Take(crowd::Take),
+    /// Says what the raw bytes behind this frame are, and signs for them.
+    Part(crowd::Part),
     /// Pairing: the first message of the PAKE, by the box where the code is typed in.
     PairStart(PairStart),
     /// Pairing: the second message of the PAKE, by the box that shows the code.
@@ -69,6 +79,8 @@ pub mod speaks {
     pub const FILTERS: u32 = 1;
     /// Withdrawals: kinds 8 and 9.
     pub const WITHDRAWALS: u32 = 2;
+    /// Fetches that are shared while they are under way: kinds 12 to 15.
+    pub const CROWDS: u32 = 4;
 }
 
 /// A lookup by keyed names: whoever lacks the pair's secret learns nothing from them.
@@ -351,6 +363,10 @@ const SLICE: u32 = 6;
 const FILTER: u32 = 7;
 const HEARD: u32 = 8;
 const WITHDRAW: u32 = 9;
+const GATHER: u32 = 12;
+const PROGRESS: u32 = 13;
+const TAKE: u32 = 14;
+const PART: u32 = 15;
 const PAIR_START: u32 = 16;
 const PAIR_ANSWER: u32 = 17;
 const PAIR_CONFIRM: u32 = 18;
@@ -367,6 +383,10 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Filter(fields) => body(FILTER, fields),
         Message::Heard(fields) => body(HEARD, fields),
         Message::Withdraw(fields) => body(WITHDRAW, fields),
+        Message::Gather(fields) => body(GATHER, fields),
+        Message::Progress(fields) => body(PROGRESS, fields),
+        Message::Take(fields) => body(TAKE, fields),
+        Message::Part(fields) => body(PART, fields),
         Message::PairStart(fields) => body(PAIR_START, fields),
         Message::PairAnswer(fields) => body(PAIR_ANSWER, fields),
         Message::PairConfirm(fields) => body(PAIR_CONFIRM, fields),
@@ -418,6 +438,10 @@ pub fn decode(body: &[u8]) -> Result<Message, BadFrame> {
         FILTER => Message::Filter(fields(&mut decoder)?),
         HEARD => Message::Heard(fields(&mut decoder)?),
         WITHDRAW => Message::Withdraw(fields(&mut decoder)?),
+        GATHER => Message::Gather(fields(&mut decoder)?),
+        PROGRESS => Message::Progress(fields(&mut decoder)?),
+        TAKE => Message::Take(fields(&mut decoder)?),
+        PART => Message::Part(fields(&mut decoder)?),
         PAIR_START => Message::PairStart(fields(&mut decoder)?),
         PAIR_ANSWER => Message::PairAnswer(fields(&mut decoder)?),
         PAIR_CONFIRM => Message::PairConfirm(fields(&mut decoder)?),
@@ -442,7 +466,13 @@ fn is_within_bounds(message: &Message) -> bool {
         Message::Hello(hello) => is_name(&hello.name),
         Message::Find(find) => (1..=limits::FIND_IDS_MAX).contains(&find.ids.len()),
         Message::Have(have) => have.clients != Some(0),
-        Message::No(_) | Message::Heard(_) | Message::PairConfirm(_) => true,
+        Message::No(_)
+        | Message::Heard(_)
+        | Message::Gather(_)
+        | Message::Take(_)
+        | Message::PairConfirm(_) => true,
+        Message::Progress(progress) => progress.is_within_bounds(),
+        Message::Part(part) => part.bytes > 0,
         Message::Get(get) => {
             let in_order = get.spans.windows(2).all(|pair| pair[0].1 <= pair[1].0);
             (1..=limits::GET_SPANS_MAX).contains(&get.spans.len())

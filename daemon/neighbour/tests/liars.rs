@@ -9,6 +9,7 @@ use kith_fetch::source::{Fault, SourceError, Truth};
 use kith_model::key::Target;
 use kith_model::object::ObjectId;
 use kith_model::representation::StrongValidator;
+use kith_model::trust::Role;
 use kith_neighbour::State;
 use kith_neighbour::claim::Statement;
 use kith_neighbour::identity::{Identity, NodeKey};
@@ -26,7 +27,7 @@ async fn victim(lie: Lie) -> (Home, Liar, NodeKey) {
     let identity = Identity::generate().expect("random");
     let key = identity.key();
     let liar = common::liar::start(identity, lie, sample(LENGTH), statement());
-    let home = Home::start_in("victim", folder_paired_with(key, [7; 32]), vec![liar.address]);
+    let home = Home::start_in("victim", folder_paired_with(key, [7; 32], Role::Mine), vec![liar.address]);
     home.connected().await;
     (home, liar, key)
 }

@@ -45,7 +45,7 @@ impl Bare {
     fn with_folder(is_lower: bool) -> (Self, tempfile::TempDir) {
         loop {
             let identity = Identity::generate().expect("random");
-            let dir = folder_paired_with(identity.key(), SECRET);
+            let dir = folder_paired_with(identity.key(), SECRET, Role::Mine);
             if (identity.id() < Identity::open(dir.path()).expect("a key").id()) == is_lower {
                 return (Self::new(identity), dir);
             }
@@ -196,8 +196,8 @@ async fn a_dead_session_is_given_up_for_a_new_one() {
 async fn a_box_that_the_configuration_names_is_found_by_its_name() {
     let den = tempfile::tempdir().expect("a folder");
     let den_key = Identity::open(den.path()).expect("a key").key();
-    let attic = folder_paired_with(den_key, SECRET);
-    note_pair(den.path(), Identity::open(attic.path()).expect("a key").key(), SECRET);
+    let attic = folder_paired_with(den_key, SECRET, Role::Mine);
+    note_pair(den.path(), Identity::open(attic.path()).expect("a key").key(), SECRET, Role::Mine);
     let attic = Home::start_in("attic", attic, Vec::new());
     let mut settings = config("den", den.path(), Vec::new());
     settings.static_peers = vec![format!("localhost:{}", attic.address().port())];
@@ -210,7 +210,7 @@ async fn a_box_that_the_configuration_names_is_found_by_its_name() {
 async fn a_stranger_at_an_address_of_the_configuration_learns_nothing() {
     let paired = Identity::generate().expect("random");
     let stranger = Bare::new(Identity::generate().expect("random"));
-    let dir = folder_paired_with(paired.key(), SECRET);
+    let dir = folder_paired_with(paired.key(), SECRET, Role::Mine);
     let home = Home::start_in("den", dir, vec![stranger.address()]);
     let incoming = timeout(PATIENCE, stranger.endpoint.accept()).await.expect("in time").expect("open");
     let refused = incoming.await.expect_err("it is not the box that was expected");

@@ -8,6 +8,7 @@ use kith_model::freshness::is_outdated;
 use kith_model::key::Target;
 use kith_model::limits::{Profile, WITHDRAWALS_AT_ONCE_MAX};
 use kith_model::representation::Representation;
+use kith_model::trust::Role;
 use kith_neighbour::State;
 use kith_neighbour::claim::{Rendezvous, Statement, day_of, withdrawal_bytes};
 use kith_neighbour::endpoint;
@@ -110,7 +111,7 @@ async fn what_may_not_be_shared_is_not_told_of() {
 async fn a_withdrawal_without_its_signature_is_a_strike_and_too_many_are_not_heard() {
     const SECRET: [u8; 32] = [7; 32];
     let identity = Identity::generate().expect("random");
-    let home = Home::start_in("victim", folder_paired_with(identity.key(), SECRET), Vec::new());
+    let home = Home::start_in("victim", folder_paired_with(identity.key(), SECRET, Role::Mine), Vec::new());
     home.put(URL, &sample(LENGTH), &[]).await;
     let connection = greeted(&identity, &home).await;
     home.connected().await;

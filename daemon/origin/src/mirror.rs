@@ -75,6 +75,8 @@ impl Source for MirrorSource {
         match fault {
             Fault::FalseClaim(_) => self.0.strike(),
             Fault::TooSlow => debug!(host = self.label(), "a mirror keeps readers waiting"),
+            // It gives no units.
+            Fault::Unit { .. } => {}
         }
     }
 }

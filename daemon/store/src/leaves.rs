@@ -1,8 +1,7 @@
 //! The `.leaves` file of an unfinished part: one entry of 33 bytes a group.
 //!
-//! Byte 0 says who vouched for the group (0 not held, 1 the origin, 2 a tree, 3 a list of pieces, 4 nobody yet), the
-//! rest is its leaf. The file
-//! is not synced while it grows; after a crash an entry counts only when the group's bytes hash to its leaf.
+//! Byte 0 says who vouched for the group (0 not held, 1 the origin, 2 a tree, 3 a list of pieces, 4 nobody yet, 5 a box
+//! of the same owner by its signature), the rest is its leaf. The file is not synced while it grows; after a crash an entry counts only when the group's bytes hash to its leaf.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +17,7 @@ const ORIGIN: u8 = 1;
 const TREE: u8 = 2;
 const PIECES: u8 = 3;
 const NOT_YET: u8 = 4;
+const SIGNED: u8 = 5;
 
 /// The entries of a run of groups, as they stand in the file.
 pub(crate) fn encode(leaves: &[Leaf], provenance: Provenance) -> Vec<u8> {
@@ -26,6 +26,7 @@ pub(crate) fn encode(leaves: &[Leaf], provenance: Provenance) -> Vec<u8> {
         Provenance::Tree(_) => TREE,
         Provenance::Pieces => PIECES,
         Provenance::Nobody => NOT_YET,
+        Provenance::Signed => SIGNED,
     };
     let mut entries = Vec::with_capacity(leaves.len() * ENTRY_LEN);
     for leaf in leaves {

@@ -144,11 +144,11 @@ impl Progress {
         self.held.insert(span);
         match run.provenance() {
             Provenance::Origin => self.origin.insert(span),
-            Provenance::Tree(_) | Provenance::Pieces | Provenance::Nobody => {}
+            Provenance::Tree(_) | Provenance::Pieces | Provenance::Signed | Provenance::Nobody => {}
         }
         match run.provenance() {
             Provenance::Nobody => self.doubtful.insert(span),
-            Provenance::Origin | Provenance::Tree(_) | Provenance::Pieces => self.doubtful.remove(span),
+            _ => self.doubtful.remove(span),
         }
         let len = run.bytes().len() as u64;
         if !len.is_multiple_of(GROUP_BYTES) {

@@ -192,7 +192,7 @@ impl Job {
             |object| trust::delivery(self.published(), self.claims.claimants_of(object)) != Delivery::Never;
         self.writer.told().told() == Strength::Strong
             || self.audience.neighbour_groups().is_empty()
-            || self.claims.used.is_some_and(is_believed)
+            || (self.is_circle_faithful() && self.claims.used.map_or(self.has_given(), is_believed))
     }
 
     /// Throws away what came from next door, whoever was right, and goes on without. No lane may be open: what it wrote
@@ -201,6 +201,7 @@ impl Job {
         self.claims.over = true;
         self.weigh();
         self.found = futures_util::stream::empty().boxed();
+        self.leave_circle();
         self.give_mirrors_up();
         let held = self.writer.retract().await;
         self.audience.retracted();

@@ -47,8 +47,10 @@ impl Plan {
                     self.take_over(source, now);
                 }
                 Place::Near => self.lay_trial(source, now),
-                Place::Far if facts.ranges && self.stand_in(source, now) => {}
-                Place::Far if facts.ranges && self.take_from_slow(source, now) => {}
+                // What neighbours owe may be somebody else's to fetch while others fetch it too.
+                Place::Far if facts.ranges && self.confines.is_none() && self.stand_in(source, now) => {}
+                Place::Far if facts.ranges && self.confines.is_none() && self.take_from_slow(source, now) => {
+                }
                 // Then nobody else's uplink is bothered.
                 _ if self.sources.has_proven_neighbour() => {}
                 _ => self.share_out(source, now),

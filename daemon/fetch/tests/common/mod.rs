@@ -274,7 +274,7 @@ impl ScriptedNeighbour {
         let faults = self.faults.lock().expect("lock");
         let mut told = faults.iter().filter_map(|fault| match fault {
             Fault::FalseClaim(truth) => Some(*truth),
-            Fault::TooSlow => None,
+            Fault::TooSlow | Fault::Unit { .. } => None,
         });
         told.next().filter(|_| told.next().is_none())
     }

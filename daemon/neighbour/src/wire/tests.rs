@@ -48,6 +48,10 @@ fn examples() -> Vec<(&'static str, Message)> {
             }),
         ),
         ("heard", Message::Heard(Heard { number: 1 })),
+        ("gather", Message::Gather(crowd::Gather { day: 20_779, id: RendezvousId([0x11; 32]) })),
+        ("progress", Message::Progress(progress(vec![Span(0, 4), Span(8, 9)], vec![3]))),
+        ("take", Message::Take(crowd::Take { day: 20_779, id: RendezvousId([0x11; 32]), unit: 8 })),
+        ("part", Message::Part(crowd::Part { bytes: 1 << 20, signature: [0x33; 64] })),
         (
             "withdraw",
             Message::Withdraw(Withdraw {
@@ -69,6 +73,10 @@ fn examples() -> Vec<(&'static str, Message)> {
         ),
         ("pair-confirm", Message::PairConfirm(PairConfirm { proof: [0x44; 32] })),
     ]
+}
+
+fn progress(ready: Vec<Span>, working: Vec<u64>) -> crowd::Progress {
+    crowd::Progress { ready, working, received: 320, fetches: true }
 }
 
 /// The bytes that the document gives for `name`.
@@ -117,6 +125,11 @@ fn what_is_beyond_its_bounds_is_refused() {
     };
     let many = (0..33).map(|at| Span(2 * at, 2 * at + 1)).collect();
     for message in [
+        Message::Progress(progress(vec![Span(0, 1); 65], vec![])),
+        Message::Progress(progress(vec![], vec![0; 9])),
+        Message::Progress(progress(vec![Span(1, 1)], vec![])),
+        Message::Progress(progress(vec![Span(0, 2), Span(1, 3)], vec![])),
+        Message::Part(crowd::Part { bytes: 0, signature: [0; 64] }),
         get(vec![]),
         get(many),
         get(vec![Span(1, 1)]),
@@ -202,6 +215,17 @@ fn message() -> impl Strategy<Value = Message> {
                 Message::Withdraw(Withdraw { day, files: vec![file; count] })
             }
         ),
+        (any::<u32>(), bytes32())
+            .prop_map(|(day, id)| Message::Gather(crowd::Gather { day, id: RendezvousId(id) })),
+        (span_strategy(), prop::collection::vec(any::<u64>(), 0..=limits::CROWD_REPORT_BLOCKS_MAX))
+            .prop_map(|(span, working)| Message::Progress(progress(vec![span], working))),
+        (any::<u32>(), bytes32(), any::<u64>()).prop_map(|(day, id, unit)| Message::Take(crowd::Take {
+            day,
+            id: RendezvousId(id),
+            unit
+        })),
+        (1u32.., any::<u8>())
+            .prop_map(|(bytes, fill)| Message::Part(crowd::Part { bytes, signature: [fill; 64] })),
         bytes32().prop_map(|proof| Message::PairConfirm(PairConfirm { proof })),
     ]
 }

@@ -208,17 +208,17 @@ pub(crate) async fn join(den: &Home, attic: &Home, role: Role) {
 }
 
 /// A folder whose box is paired with `key` from before.
-pub(crate) fn folder_paired_with(key: NodeKey, secret: [u8; 32]) -> tempfile::TempDir {
+pub(crate) fn folder_paired_with(key: NodeKey, secret: [u8; 32], role: Role) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     Identity::open(dir.path()).expect("a key");
-    note_pair(dir.path(), key, secret);
+    note_pair(dir.path(), key, secret, role);
     dir
 }
 
 /// Notes in a folder that its box is paired with `key` and nobody else.
-pub(crate) fn note_pair(dir: &Path, key: NodeKey, secret: [u8; 32]) {
+pub(crate) fn note_pair(dir: &Path, key: NodeKey, secret: [u8; 32], role: Role) {
     let mut paired = Peers::default();
-    paired.add(Peer::new(key, "liar".into(), Role::Mine, secret, NOW)).expect("room");
+    paired.add(Peer::new(key, "liar".into(), role, secret, NOW)).expect("room");
     std::fs::write(dir.join(peers::FILE_NAME), paired.to_bytes()).expect("written");
 }
 
