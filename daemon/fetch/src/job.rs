@@ -380,8 +380,13 @@ impl Job {
                     self.counters.groups_proven.add(span.len());
                 }
                 let is_taken = circle::is_take(lane);
-                self.mirrors.delivered |=
+                let is_doubtful =
                     kind == SourceKind::Mirror || (kind == SourceKind::Neighbour && !proven && !is_taken);
+                self.mirrors.delivered |= is_doubtful;
+                // It may have been dropped before its report came: then it is still to be fetched.
+                if is_doubtful && !self.writer.held().contains_all(span) {
+                    self.plan.lost(self.writer.held());
+                }
                 if kind == SourceKind::Origin {
                     self.note_first_hand(span);
                 }

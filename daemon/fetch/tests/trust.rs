@@ -164,6 +164,8 @@ async fn what_is_held_back_and_does_not_continue_what_the_origin_sent_is_found_o
     assert_eq!(near.told_false(), Some(Truth::Parts));
 }
 
+/// What was dropped for the client of the part, and was told to the plan only then, was thought to be here for good: one
+/// time in five the other client's transfer broke off at the end, or never ended.
 #[tokio::test]
 async fn a_client_of_a_part_does_not_wait_for_what_is_held_back() {
     let body = sample(20 * MIB, 4);
