@@ -4,8 +4,8 @@ use data_encoding::HEXLOWER;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kith_admin::house::{
-    EvidenceView, FilterView, Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome, PairingError,
-    StrikeView, Window,
+    CrowdMessages, EvidenceView, FilterView, Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome,
+    PairingError, StrikeView, Window,
 };
 use kith_model::trust::Role;
 use kith_neighbour::peers::Evidence;
@@ -37,6 +37,16 @@ impl Neighbourhood for Neighbours {
             filter_sent_bytes: totals.filter_sent_bytes,
             filters_received: totals.filters_received,
             filters_sent: totals.filters_sent,
+            crowd_received: CrowdMessages {
+                gathers: totals.gathers_received,
+                reports: totals.reports_received,
+                takes: totals.takes_received,
+            },
+            crowd_sent: CrowdMessages {
+                gathers: totals.gathers_sent,
+                reports: totals.reports_sent,
+                takes: totals.takes_sent,
+            },
         }
     }
 

@@ -129,6 +129,35 @@ fn five_boxes_that_want_the_same_at_once_fetch_one_copy() -> Result<()> {
 }
 
 #[test]
+fn boxes_that_begin_one_after_the_other_and_one_that_wants_the_end_first_share_a_copy_too() -> Result<()> {
+    let body = Body::seeded(93, LENGTH);
+    let household = Household::with(&body)?;
+    let requests = household.requests();
+    let tail = household.requests().swap_remove(1).range("-8388608");
+
+    let received: Result<Vec<(Option<Received>, Received)>> = std::thread::scope(|scope| {
+        let mut clients = Vec::new();
+        for (before, request) in (0..).zip(&requests) {
+            household.origin.wait_sent(before * LENGTH / 20, Duration::from_secs(60))?;
+            let tail = (before == 1).then_some(&tail);
+            clients.push(
+                scope.spawn(move || anyhow::Ok((tail.map(Request::fetch).transpose()?, request.fetch()?))),
+            );
+        }
+        clients.into_iter().map(|client| client.join().ok().context("a client panicked")?).collect()
+    });
+
+    for (tail, received) in received? {
+        check(&received, &body);
+        assert!(tail.is_none_or(|tail| tail.whole && tail.bytes == 8 * MIB));
+    }
+    let copies = household.copies();
+    eprintln!("{copies:.3} copies");
+    assert!(copies <= 1.10, "{copies:.3} copies");
+    Ok(())
+}
+
+#[test]
 fn one_box_that_dies_and_one_that_trickles_cost_the_others_little() -> Result<()> {
     let body = Body::seeded(92, LENGTH);
     let mut household = Household::with(&body)?;

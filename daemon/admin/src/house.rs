@@ -163,6 +163,21 @@ pub struct NeighbourTotals {
     pub filters_received: u64,
     /// Filters, and changes of them, that were sent.
     pub filters_sent: u64,
+    /// Messages of boxes that fetch the same at the same time that came.
+    pub crowd_received: CrowdMessages,
+    /// The same that were sent.
+    pub crowd_sent: CrowdMessages,
+}
+
+/// Messages of boxes that fetch the same at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CrowdMessages {
+    /// Questions about a fetch.
+    pub gathers: u64,
+    /// Reports how far it is.
+    pub reports: u64,
+    /// Questions for a part of it.
+    pub takes: u64,
 }
 
 /// An open pairing window.

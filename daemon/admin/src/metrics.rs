@@ -154,6 +154,13 @@ impl Collector for Snapshot {
         all.counters("kith_neighbour_filters", "Filters and changes of them", "direction", &filters)?;
         let filters = directions(filter_received_bytes, filter_sent_bytes);
         all.counters("kith_neighbour_filter_bytes", "Bytes of filters", "direction", &filters)?;
+        let (heard, said) = (self.totals.crowd_received, self.totals.crowd_sent);
+        let gathers = directions(heard.gathers, said.gathers);
+        all.counters("kith_neighbour_gathers", "Questions about a fetch", "direction", &gathers)?;
+        let reports = directions(heard.reports, said.reports);
+        all.counters("kith_neighbour_reports", "Reports how far a fetch is", "direction", &reports)?;
+        let takes = directions(heard.takes, said.takes);
+        all.counters("kith_neighbour_takes", "Questions for a part of a fetch", "direction", &takes)?;
         let swarm = directions(0, 0);
         all.counters("kith_swarm_bytes", "Body bytes from and to swarms", "direction", &swarm)?;
         all.gauge("kith_store_bytes", "Bytes of stored objects", self.store_bytes)?;
@@ -179,6 +186,7 @@ impl Collector for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::house::CrowdMessages;
 
     #[test]
     fn every_name_of_the_contract_is_there() {
@@ -205,6 +213,8 @@ mod tests {
                 filter_sent_bytes: 21,
                 filters_received: 22,
                 filters_sent: 23,
+                crowd_received: CrowdMessages { gathers: 24, reports: 25, takes: 26 },
+                crowd_sent: CrowdMessages { gathers: 27, reports: 28, takes: 29 },
             },
             store_bytes: 11,
             store_objects: 12,
@@ -230,6 +240,12 @@ mod tests {
             "kith_neighbour_filters_total{direction=\"out\"} 23",
             "kith_neighbour_filter_bytes_total{direction=\"in\"} 20",
             "kith_neighbour_filter_bytes_total{direction=\"out\"} 21",
+            "kith_neighbour_gathers_total{direction=\"in\"} 24",
+            "kith_neighbour_gathers_total{direction=\"out\"} 27",
+            "kith_neighbour_reports_total{direction=\"in\"} 25",
+            "kith_neighbour_reports_total{direction=\"out\"} 28",
+            "kith_neighbour_takes_total{direction=\"in\"} 26",
+            "kith_neighbour_takes_total{direction=\"out\"} 29",
             "kith_swarm_bytes_total{direction=\"in\"} 0",
             "kith_store_bytes 11",
             "kith_store_objects 12",

@@ -1,9 +1,10 @@
 //! Who of several boxes that fetch the same at the same time asks the origin for which part: a pure machine, fed with
 //! what the boxes tell each other and the time.
 //!
-//! The object is cut into blocks of [`BLOCK`] groups. Every box computes by itself, from the same numbers, who should
-//! fetch a block (rendezvous hashing: the highest weight), and takes from the others what they fetched, in units of
-//! [`UNIT`] groups. The rules for what a box asks the origin for, in the order they are tried:
+//! The object is cut into blocks ([`Blocks`]): 4 MiB, and 1 MiB near the end, so that nobody waits long for the last
+//! one. Every box computes by itself, from the same numbers, who should fetch a block (rendezvous hashing: the highest
+//! weight), and takes from the others what they fetched, in units of [`UNIT`] groups. The rules for what a box asks the
+//! origin for, in the order they are tried:
 //!
 //! 1. It goes on with a block that it has begun, unless another box works on it too and is faster, or as fast and of
 //!    the higher weight.
@@ -24,11 +25,11 @@ use std::time::Duration;
 use kith_model::limits::CROWD_MEMBERS_MAX;
 use kith_model::range::{GroupSet, GroupSpan};
 
-/// Groups that change hands at once: 1 MiB, a complete subtree of the object.
-pub const UNIT: u64 = 64;
+pub use self::blocks::{BLOCK, Blocks, UNIT};
+use self::member::{Member, Pace};
 
-/// Groups that one box fetches from the origin: 4 MiB.
-pub const BLOCK: u64 = 4 * UNIT;
+mod blocks;
+mod member;
 
 /// A box that told of no progress for so long is not counted on.
 pub const STALL: Duration = Duration::from_secs(2);
@@ -54,20 +55,8 @@ const TAKES_MAX: usize = 4;
 /// The same from one box.
 const TAKES_EACH_MAX: usize = 2;
 
-/// A box that fails to give so often in a row is not asked again.
-const FAILURES_MAX: u32 = 3;
-
-/// How long a box that failed to give is left alone.
-const REST: Duration = Duration::from_millis(200);
-
 /// By so much one box must be faster than another to be called faster.
 const FASTER: f64 = 1.5;
-
-/// Time constant of the rates.
-const RATE_WINDOW_S: f64 = 2.0;
-
-/// Seconds at work before a rate tells anything: an uplink begins with a burst.
-const RATE_KNOWN_S: f64 = 0.5;
 
 /// A box, told by a number that is the hash of it and of the object: its weights are made from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,65 +104,27 @@ pub enum Taken {
     Here,
     /// It did not come; may be tried again.
     Failed,
+    /// The box has too much to do; may be tried again later.
+    Busy,
     /// The box is of no use any more.
     Useless,
 }
 
-/// How fast a box gets groups from the origin.
-#[derive(Debug, Default)]
-struct Pace {
-    received: u64,
-    measured_at: Duration,
-    /// Seconds in which it was at work.
-    active_s: f64,
-    rate: f64,
-}
-
-impl Pace {
-    /// Counts what came while it was at work; the plain average at first, an exponentially weighted one later.
-    fn measure(&mut self, received: u64, is_at_work: bool, now: Duration) {
-        let seconds = now.saturating_sub(self.measured_at).as_secs_f64();
-        if seconds > 0.0 && is_at_work {
-            self.active_s += seconds;
-            let weight = seconds / self.active_s.min(RATE_WINDOW_S).max(seconds);
-            let latest = as_f64(received.saturating_sub(self.received)) / seconds;
-            self.rate += weight * (latest - self.rate);
-        }
-        (self.received, self.measured_at) = (received, now);
-    }
-
-    /// Groups a second, once known.
-    fn rate(&self) -> Option<f64> {
-        (self.active_s >= RATE_KNOWN_S).then_some(self.rate)
-    }
-}
-
-/// Another box.
-#[derive(Debug)]
-struct Member {
-    told: Told,
-    pace: Pace,
-    progress_at: Duration,
-    failures: u32,
-    rests_until: Duration,
-    taking: usize,
-}
-
-impl Member {
-    fn is_live(&self, now: Duration) -> bool {
-        self.told.working.is_empty() || now.saturating_sub(self.progress_at) < STALL
-    }
-
-    fn has_begun(&self, block: u64, now: Duration) -> bool {
-        self.told.working.contains(&block) && self.is_live(now)
-    }
+/// A reader that waits for a block.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    block: u64,
+    /// Since when nobody else brings what it waits for.
+    since: Duration,
+    /// Whether we have begun the block though it is another's. Then its patience is over for the next one too.
+    is_begun: bool,
 }
 
 /// The boxes that fetch one object, as one of them sees it.
 #[derive(Debug)]
 pub struct Crowd {
     us: MemberId,
-    whole: GroupSpan,
+    blocks: Blocks,
     pace: Pace,
     members: BTreeMap<MemberId, Member>,
     /// Boxes that were of no use.
@@ -181,8 +132,8 @@ pub struct Crowd {
     working: Vec<u64>,
     /// First group of each unit that is on its way.
     takes: BTreeMap<u64, MemberId>,
-    /// The block that a reader waits for, and since when.
-    waiting: Option<(u64, Duration)>,
+    /// What a reader waits for.
+    waiting: Option<Waiting>,
     look_at: Duration,
 }
 
@@ -191,7 +142,7 @@ impl Crowd {
     pub fn new(us: MemberId, groups: u64) -> Self {
         Self {
             us,
-            whole: GroupSpan::clamped(0, groups),
+            blocks: Blocks::of(groups),
             pace: Pace::default(),
             members: BTreeMap::new(),
             out: BTreeSet::new(),
@@ -208,20 +159,7 @@ impl Crowd {
         if id == self.us || self.out.contains(&id) || (is_new && self.members.len() >= CROWD_MEMBERS_MAX) {
             return;
         }
-        let member = self.members.entry(id).or_insert_with(|| Member {
-            told: Told::default(),
-            pace: Pace { received: told.received, measured_at: now, ..Pace::default() },
-            progress_at: now,
-            failures: 0,
-            rests_until: Duration::ZERO,
-            taking: 0,
-        });
-        let is_at_work = !member.told.working.is_empty();
-        member.pace.measure(told.received, is_at_work, now);
-        if told.received > member.told.received || !is_at_work {
-            member.progress_at = now;
-        }
-        member.told = told;
+        self.members.entry(id).or_insert_with(|| Member::new(told.received, now)).hear(told, now);
         self.look_at = now;
     }
 
@@ -235,16 +173,8 @@ impl Crowd {
     pub fn take_ended(&mut self, take: Take, taken: Taken, now: Duration) {
         self.takes.remove(&take.unit.start());
         let Some(member) = self.members.get_mut(&take.member) else { return };
-        member.taking = member.taking.saturating_sub(1);
-        match taken {
-            Taken::Here => member.failures = 0,
-            Taken::Failed => {
-                member.failures += 1;
-                member.rests_until = now + REST;
-            }
-            Taken::Useless => member.failures = FAILURES_MAX,
-        }
-        if member.failures >= FAILURES_MAX {
+        member.take_ended(taken, now);
+        if member.is_useless() {
             self.members.remove(&take.member);
             self.out.insert(take.member);
         }
@@ -301,14 +231,14 @@ impl Crowd {
     /// What the origin may be asked for.
     pub fn confines(&self) -> GroupSet {
         let mut confines = GroupSet::new();
-        self.working.iter().for_each(|block| confines.insert(self.span_of(*block)));
+        self.working.iter().for_each(|block| confines.insert(self.blocks.span_of(*block)));
         self.ready().for_each(|span| confines.remove(span));
         confines
     }
 
-    /// What others have. Who failed to give last is not counted on before it gives again.
+    /// What others have. Who failed to give last, or is busy all the time, is not counted on before it gives again.
     fn ready(&self) -> impl Iterator<Item = GroupSpan> {
-        let reliable = self.members.values().filter(|member| member.failures == 0);
+        let reliable = self.members.values().filter(|member| member.is_reliable());
         reliable.flat_map(|member| member.told.ready.spans()).copied()
     }
 
@@ -328,7 +258,10 @@ impl Crowd {
         if let Some(member) = self.members.get_mut(&id) {
             member.taking += 1;
         }
-        Some(Take { member: id, unit: GroupSpan::clamped(start, (start + UNIT).min(self.whole.end())) })
+        Some(Take {
+            member: id,
+            unit: GroupSpan::clamped(start, (start + UNIT).min(self.blocks.whole.end())),
+        })
     }
 
     /// The first unit in `wanted` that a box could give now.
@@ -350,7 +283,8 @@ impl Crowd {
     fn drop_blocks(&mut self, elsewhere: &GroupSet, now: Duration) {
         let mut working = std::mem::take(&mut self.working);
         working.retain(|block| {
-            elsewhere.missing_in(self.span_of(*block)).next().is_some() && !self.must_yield(*block, now)
+            elsewhere.missing_in(self.blocks.span_of(*block)).next().is_some()
+                && !self.must_yield(*block, now)
         });
         self.working = working;
     }
@@ -369,26 +303,33 @@ impl Crowd {
     // rule 2
     fn follow_reader(&mut self, view: &View<'_>, elsewhere: &GroupSet, now: Duration) {
         let cursors = view.wanted.iter().filter(|span| !span.is_empty()).map(|span| span.start());
-        let awaited =
-            cursors.filter(|cursor| !elsewhere.contains(*cursor)).map(|cursor| cursor / BLOCK).next();
-        let Some(block) = awaited.filter(|block| !self.working.contains(block)) else {
-            self.waiting = None;
+        let awaited = cursors
+            .filter(|cursor| !elsewhere.contains(*cursor))
+            .map(|cursor| self.blocks.holding(cursor))
+            .next();
+        let before = self.waiting.take();
+        let Some(block) = awaited else { return };
+        let since = before.filter(|before| before.block == block || before.is_begun);
+        let since = since.map_or(now, |before| before.since);
+        let is_begun = self.working.contains(&block);
+        let waiting =
+            Waiting { block, since, is_begun: is_begun && before.is_some_and(|before| before.is_begun) };
+        self.waiting = Some(waiting);
+        if is_begun {
             return;
-        };
-        let since = self.waiting.filter(|(before, _)| *before == block).map_or(now, |(_, since)| since);
-        self.waiting = Some((block, since));
-        let waited = now.saturating_sub(since);
+        }
         let patience = match self.worker_rate(block, now) {
             None if view.whole => TURN * self.rank(block, now),
             None => Duration::ZERO,
             Some(theirs) if self.pace.rate().is_some_and(|ours| ours > theirs * 2.0 * FASTER) => PATIENCE,
             Some(_) => return,
         };
-        if waited >= patience {
+        if now.saturating_sub(since) >= patience {
             if self.working.len() >= WORKING_MAX {
                 self.working.pop();
             }
             self.working.insert(0, block);
+            self.waiting = Some(Waiting { is_begun: true, ..waiting });
         }
     }
 
@@ -427,8 +368,10 @@ impl Crowd {
                 begun.push(block);
                 continue;
             }
-            // What is half here is best ended by who has begun it.
-            let is_ours = !view.whole || view.held.within(self.span_of(block)).len() >= UNIT;
+            // What is half here is best ended by who has begun it; and who had to help its reader once goes on.
+            let is_helping = self.waiting.is_some_and(|waiting| waiting.is_begun);
+            let is_ours =
+                !view.whole || is_helping || view.held.within(self.blocks.span_of(block)).len() >= UNIT;
             let owner = if is_ours { self.us } else { self.owner(block, now) };
             if owner == self.us {
                 return Some(block);
@@ -455,18 +398,19 @@ impl Crowd {
         view: &'a View<'_>,
         elsewhere: &'a GroupSet,
     ) -> impl Iterator<Item = u64> + 'a {
-        let wanted = view.wanted.iter().map(|span| span.intersection(self.whole));
+        let wanted = view.wanted.iter().map(|span| span.intersection(self.blocks.whole));
         wanted
             .flat_map(|span| elsewhere.missing_in(span))
-            .flat_map(|gap| gap.start() / BLOCK..gap.end().div_ceil(BLOCK))
+            .flat_map(|gap| self.blocks.holding(gap.start())..=self.blocks.holding(gap.end() - 1))
             .filter(|block| !self.working.contains(block))
     }
 
     /// Whether who has begun a block would take much longer for it than we.
     fn is_too_slow(&self, block: u64, elsewhere: &GroupSet, now: Duration) -> bool {
         let Some(ours) = self.pace.rate().filter(|rate| *rate > 0.0) else { return false };
-        let missing =
-            |block: u64| -> u64 { elsewhere.missing_in(self.span_of(block)).map(GroupSpan::len).sum() };
+        let missing = |block: u64| -> u64 {
+            elsewhere.missing_in(self.blocks.span_of(block)).map(GroupSpan::len).sum()
+        };
         let patience = as_f64(missing(block)) / ours * 2.0 + STALL.as_secs_f64();
         let workers = self.members.values().filter(|member| member.has_begun(block, now));
         workers.into_iter().all(|member| {
@@ -477,13 +421,8 @@ impl Crowd {
 
     /// Groups that our blocks still lack.
     fn left_to_do(&self, elsewhere: &GroupSet) -> f64 {
-        let lacking = self.working.iter().flat_map(|block| elsewhere.missing_in(self.span_of(*block)));
+        let lacking = self.working.iter().flat_map(|block| elsewhere.missing_in(self.blocks.span_of(*block)));
         as_f64(lacking.map(GroupSpan::len).sum())
-    }
-
-    fn span_of(&self, block: u64) -> GroupSpan {
-        let start = block.saturating_mul(BLOCK);
-        GroupSpan::clamped(start, start.saturating_add(BLOCK)).intersection(self.whole)
     }
 }
 

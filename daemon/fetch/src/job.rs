@@ -162,7 +162,8 @@ impl Job {
             seed,
         } = beginning;
         let draft = writer.draft();
-        let mut plan = Plan::new(draft.length.map(groups_of), writer.held(), seed);
+        let held_before = writer.held();
+        let mut plan = Plan::new(draft.length.map(groups_of), held_before.clone(), seed);
         plan.readers(audience.demands());
         let held = draft.ladder.told() == Strength::Strong;
         let mut job = Self {
@@ -195,8 +196,8 @@ impl Job {
         // Whoever asked first may leave before the job looks; what was wanted is known all the same.
         job.ghosts = job.audience.demands();
         let source = job.begin_lane(origin, first, first_span);
-        job.circle =
-            gathering.map(|(share, gathering)| Box::new(circle::Circle::new(share, gathering, source)));
+        job.circle = gathering
+            .map(|(share, gathering)| Box::new(circle::Circle::new(share, gathering, source, held_before)));
         job
     }
 

@@ -25,15 +25,13 @@ struct Fellow {
     judged: Arc<Mutex<Vec<(GroupSpan, Leaf)>>>,
     /// What the job has told.
     share: Arc<Mutex<Option<Arc<Share>>>>,
+    held: GroupSpan,
 }
 
 impl Fellow {
     fn with(body: Bytes) -> Self {
-        Self { body, taken: Arc::default(), judged: Arc::default(), share: Arc::default() }
-    }
-
-    fn half(&self) -> GroupSpan {
-        GroupSpan::clamped(0, self.body.len() as u64 / GROUP_BYTES / 2)
+        let half = GroupSpan::clamped(0, body.len() as u64 / GROUP_BYTES / 2);
+        Self { body, taken: Arc::default(), judged: Arc::default(), share: Arc::default(), held: half }
     }
 }
 
@@ -45,7 +43,7 @@ impl Finder for Fellow {
     fn gather(&self, wanted: &Wanted, share: &Arc<Share>) -> Option<Gathering> {
         assert_eq!(wanted.length, self.body.len() as u64);
         *self.share.lock().expect("lock") = Some(Arc::clone(share));
-        let told = Told { ready: GroupSet::of(self.half()), ..Told::default() };
+        let told = Told { ready: GroupSet::of(self.held), ..Told::default() };
         let word = Word::Told { member: MemberId(7), source: Arc::new(self.clone()), told };
         let words = stream::iter([word]).chain(stream::pending()).boxed();
         Some(Gathering { us: MemberId(1), words })
@@ -97,7 +95,11 @@ fn part(body: &Bytes, span: GroupSpan) -> Bytes {
 }
 
 fn house(origin: ScriptedOrigin, fellow: &Fellow) -> House {
-    let house = House::new(origin, Vec::new());
+    shared(House::new(origin, Vec::new()), fellow)
+}
+
+/// The same house, with another box that fetches too.
+fn shared(house: House, fellow: &Fellow) -> House {
     let finders = vec![Arc::new(fellow.clone()) as Arc<dyn Finder>];
     let asked = Arc::new(Asked(Arc::clone(&house.origin)));
     let fetcher = Fetcher::new(house.store.clone(), asked, finders, Config { neighbour_bytes_min: 1 << 20 });
@@ -131,7 +133,7 @@ async fn what_another_box_has_is_taken_and_the_origin_sends_the_rest() {
     );
     let share = fellow.share.lock().expect("lock").clone().expect("it was made known");
     let told = share.told().borrow().clone();
-    let theirs = fellow.half();
+    let theirs = fellow.held;
     let ours = GroupSpan::clamped(theirs.end(), theirs.end() * 2);
     assert!(told.ready.contains_all(ours), "{told:?}");
     let passed_on = fellow.taken.lock().expect("lock").iter().any(|unit| told.ready.contains(unit.start()));
@@ -168,4 +170,32 @@ async fn a_lie_reaches_nobody_as_a_complete_file_and_every_unit_is_compared_with
     for (unit, truth) in judged {
         assert_eq!(truth, verify::leaf(unit.start(), &part(&body, unit)), "{unit:?}");
     }
+}
+
+#[tokio::test]
+async fn what_an_earlier_fetch_left_is_offered_at_once() {
+    let body = sample(16 * MIB, 2);
+    // 3 MiB and a half come, then the box is stopped.
+    let house = House::new(ScriptedOrigin::serving(body.clone()).slow(56), Vec::new());
+    let mut reader = house.get(None).await;
+    let mut count = 0;
+    while count < 3 * MIB + MIB / 2 {
+        count += reader.next().await.expect("arrives").expect("more").len();
+    }
+    house.fetcher.shutdown().await;
+    drop(reader);
+
+    let mut nobody = Fellow::with(body.clone());
+    nobody.held = GroupSpan::clamped(0, 0);
+    let house = shared(house, &nobody);
+    let reader = house.get(None).await;
+    let share = nobody.share.lock().expect("lock").clone().expect("it was made known");
+    let mut told = share.told();
+    let three = GroupSpan::clamped(0, 3 * UNIT);
+    let ready = told.wait_for(|told| told.ready.contains_all(three)).await.expect("it is told").ready.clone();
+    assert_eq!(house.sent(), 56 * 64 * 1024, "nothing has come since");
+    assert!(!ready.contains(3 * UNIT), "half a unit is none: {ready:?}");
+    assert!(share.read(GroupSpan::clamped(UNIT, 2 * UNIT)).await.is_some());
+    house.origin.pieces.add_permits(10_000);
+    assert!(read(reader).await.expect("complete") == body);
 }

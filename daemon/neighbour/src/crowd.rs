@@ -13,14 +13,16 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, SelectAll};
-use kith_fetch::crowd::{BLOCK, MemberId, Told, UNIT};
+use kith_fetch::crowd::{Blocks, MemberId, Told, UNIT};
 use kith_fetch::share::{Gathering, Share, Word};
 use kith_fetch::source::{Abilities, Fault, Lane, Source, SourceError, SourceKind, Wanted};
+use kith_model::freshness::is_outdated;
 use kith_model::limits::{
     CROWD_FETCHES_MAX, CROWD_REPORT_BLOCKS_MAX, CROWD_REPORT_PAUSE, CROWD_REPORT_SPANS_MAX,
     CROWD_STEP_TIMEOUT, PAIRED_MAX,
 };
 use kith_model::range::{ChunkGroup, GroupSpan, groups_of};
+use kith_model::representation::Representation;
 use kith_model::trust::Role;
 use kith_model::verify::{self, Leaf, Run};
 use quinn::{SendStream, WriteError};
@@ -70,6 +72,18 @@ impl Fetches {
         has_room
     }
 
+    /// Nothing more of a file is given away: its origin took it back.
+    pub(crate) fn forget(&self, subject: Subject) {
+        self.lock().retain(|fetch| fetch.subject != subject);
+    }
+
+    /// What is fetched, each with its length.
+    pub(crate) fn statements(&self) -> Vec<(Statement, u64)> {
+        let fetches = self.lock();
+        let length = |fetch: &Fetch| fetch.share.upgrade().map(|share| share.length());
+        fetches.iter().filter_map(|fetch| Some((fetch.statement.clone(), length(fetch)?))).collect()
+    }
+
     /// The latest fetch of that name.
     fn find(
         &self,
@@ -95,6 +109,7 @@ pub(crate) async fn tell(
     send: &mut SendStream,
     gather: &Gather,
 ) -> Result<(), WriteError> {
+    session.tally.gathers_received.fetch_add(1, Relaxed);
     let may_ask = session.lookups.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
     if !may_ask {
         return frames::send(send, &Reason::Busy.message()).await;
@@ -113,6 +128,7 @@ pub(crate) async fn tell(
         let now = told.borrow_and_update().clone();
         for report in reports(&sent, &now) {
             frames::send(send, &Message::Progress(report)).await?;
+            session.tally.reports_sent.fetch_add(1, Relaxed);
         }
         sent = now;
         tokio::time::sleep(CROWD_REPORT_PAUSE).await;
@@ -144,15 +160,17 @@ pub(crate) async fn give(
     send: &mut SendStream,
     take: &Take,
 ) -> Result<(), WriteError> {
+    session.tally.takes_received.fetch_add(1, Relaxed);
     let Ok(_place) = room.uploads.try_acquire() else {
         return frames::send(send, &Reason::Busy.message()).await;
     };
-    let found = secret(room, session).and_then(|secret| {
-        let rendezvous = Rendezvous::new(&secret, take.day);
-        room.fetches.find(&rendezvous, |rendezvous, subject| rendezvous.id(subject) == take.id)
-    });
+    let Some(secret) = secret(room, session) else {
+        return frames::send(send, &Reason::NotHere.message()).await;
+    };
+    let rendezvous = Rendezvous::new(&secret, take.day);
+    let found = room.fetches.find(&rendezvous, |rendezvous, subject| rendezvous.id(subject) == take.id);
     let given = match found {
-        Some((fetch, share)) if is_kept(room, &share).await => {
+        Some((fetch, share)) if is_kept(room, &fetch.statement, &share).await => {
             read(room, &fetch.statement, &share, take.unit).await
         }
         _ => None,
@@ -169,12 +187,14 @@ pub(crate) async fn give(
     Ok(())
 }
 
-/// Whether what came of a fetch that is through is still on the shelf: the origin may have taken it back.
-async fn is_kept(room: &Room, share: &Share) -> bool {
-    let Some(object) = share.object() else { return true };
-    let store = room.store.clone();
-    let looking = room.tracker.spawn_blocking(move || store.object(&object));
-    matches!(looking.await, Ok(Ok(Some(_))))
+/// Whether what came of a fetch that is through is still on the shelf, and nobody says that its origin took it back.
+async fn is_kept(room: &Room, statement: &Statement, share: &Share) -> bool {
+    let (Some(object), Statement::Fetched(target, _)) = (share.object(), statement) else { return true };
+    let (store, target) = (room.store.clone(), target.clone());
+    let is_it = move |one: &Representation| one.object == object && !is_outdated(&one.head);
+    let looking =
+        room.blocking(move || store.representations(&target).is_ok_and(|all| all.iter().any(is_it)));
+    looking.await.unwrap_or(false)
 }
 
 async fn read(room: &Room, statement: &Statement, share: &Share, unit: u64) -> Option<(Part, bytes::Bytes)> {
@@ -303,6 +323,7 @@ impl Following {
     async fn hear(&mut self) -> Option<Told> {
         if self.reader.is_none() {
             let (day, id) = self.fellow.name();
+            self.fellow.session.tally.gathers_sent.fetch_add(1, Relaxed);
             self.reader = self.fellow.ask(&Message::Gather(Gather { day, id })).await.ok();
         }
         let frame = self.reader.as_mut()?.frame().await;
@@ -319,8 +340,9 @@ impl Following {
 
     /// Whether it can be so.
     fn note(&mut self, progress: &Progress) -> bool {
+        self.fellow.session.tally.reports_received.fetch_add(1, Relaxed);
         let groups = groups_of(self.fellow.length);
-        let (units, blocks) = (groups.div_ceil(UNIT), groups.div_ceil(BLOCK));
+        let (units, blocks) = (groups.div_ceil(UNIT), Blocks::of(groups).count());
         for span in &progress.ready {
             self.told.ready.insert(GroupSpan::clamped(span.0 * UNIT, (span.1 * UNIT).min(groups)));
         }
@@ -373,6 +395,7 @@ impl Fellow {
     async fn take(&self, span: GroupSpan) -> Result<Box<dyn Lane>, SourceError> {
         let unit = span.start() / UNIT;
         let (day, id) = self.name();
+        self.session.tally.takes_sent.fetch_add(1, Relaxed);
         let mut reader = self.in_time(self.ask(&Message::Take(Take { day, id, unit }))).await??;
         let len = span.bytes(self.length).len();
         let part = match self.in_time(reader.frame()).await? {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kith_model::ladder::{Algorithm, Digest, Rung, Teller};
 use kith_model::limits::{LOOKUPS_KEPT_MAX, SHAREABLE_MAX};
 use kith_model::object::ObjectId;
-use kith_model::representation::{ObjectInfo, Representation, StrongValidator};
+use kith_model::representation::{ObjectInfo, Representation, Standing, StrongValidator};
 use kith_model::sharing::{Audience, may_leave};
 use kith_model::time::UnixMillis;
 use kith_store::{IndexError, Store};
@@ -42,6 +42,8 @@ enum Mention {
     Told,
     /// It does not: nobody is likely to ask for it, and each name takes its bits.
     Answered,
+    /// It does not, and nobody is answered either: others gave us some of it. That its origin took it back counts.
+    Withdrawable,
 }
 
 impl Name {
@@ -130,6 +132,11 @@ impl Shelf {
     /// What an object may be looked for as.
     fn names(&self, info: &ObjectInfo) -> Result<Vec<Name>, IndexError> {
         let claims = self.claims(info, Audience::Mine)?;
+        let of_others = self.store.representations_of(&info.id)?.into_iter();
+        let of_others = of_others.filter(|one| one.standing == Standing::Claimed).filter_map(|one| {
+            let subject = fetched(&one)?.subject(one.length);
+            Some(Name { subject, reach: reach(&one, info)?, mention: Mention::Withdrawable })
+        });
         let name = |claim: &(Claim, Audience)| {
             let (claim, reach) = claim;
             let mention = match &claim.statement {
@@ -139,7 +146,7 @@ impl Shelf {
             };
             Name { subject: claim.statement.subject(claim.length), reach: *reach, mention }
         };
-        Ok(claims.iter().map(name).collect())
+        Ok(claims.iter().map(name).chain(of_others).collect())
     }
 
     /// What we can sign about an object and may tell an audience, each with the farthest audience that may know it.
@@ -150,6 +157,7 @@ impl Shelf {
         let representations = self.store.representations_of(&info.id)?;
         let shareable: Vec<(Representation, Audience)> = representations
             .into_iter()
+            .filter(|one| one.standing == Standing::FirstHand)
             .filter_map(|one| reach(&one, info).map(|reach| (one, reach)))
             .filter(|(_, reach)| *reach >= audience)
             .collect();
@@ -256,12 +264,20 @@ impl Listed {
     }
 }
 
-/// The farthest audience that may know of a representation; nothing when it stays in the household.
+/// The farthest audience that may know of a representation, whoever gave us its bytes; nothing when it stays in the
+/// household.
 fn reach(representation: &Representation, info: &ObjectInfo) -> Option<Audience> {
-    may_leave(representation, info, Audience::Mine)
-        .inspect_err(|reason| tracing::debug!(host = representation.key.target.host(), %reason, "not shared"))
+    let first_hand;
+    let ours = if representation.standing == Standing::Claimed {
+        first_hand = Representation { standing: Standing::FirstHand, ..representation.clone() };
+        &first_hand
+    } else {
+        representation
+    };
+    may_leave(ours, info, Audience::Mine)
+        .inspect_err(|reason| tracing::debug!(host = ours.key.target.host(), %reason, "not shared"))
         .ok()?;
-    let is_for_neighbours = may_leave(representation, info, Audience::Neighbour).is_ok();
+    let is_for_neighbours = may_leave(ours, info, Audience::Neighbour).is_ok();
     Some(if is_for_neighbours { Audience::Neighbour } else { Audience::Mine })
 }
 
@@ -307,7 +323,7 @@ impl Names {
         let named = objects
             .iter()
             .flat_map(|(object, names)| names.iter().map(move |name| (name, *object)))
-            .filter(|(name, _)| name.reach >= audience)
+            .filter(|(name, _)| name.reach >= audience && name.mention != Mention::Withdrawable)
             .map(|(name, object)| (rendezvous.id(name.subject), object));
         self.by_id = named.take(LOOKUPS_KEPT_MAX).collect();
         self.made_for = Some((rendezvous.day(), generation));

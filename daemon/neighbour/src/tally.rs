@@ -24,6 +24,12 @@ pub(crate) struct Tally {
     pub(crate) filter_sent_bytes: AtomicU64,
     pub(crate) filters_received: AtomicU64,
     pub(crate) filters_sent: AtomicU64,
+    pub(crate) gathers_received: AtomicU64,
+    pub(crate) gathers_sent: AtomicU64,
+    pub(crate) reports_received: AtomicU64,
+    pub(crate) reports_sent: AtomicU64,
+    pub(crate) takes_received: AtomicU64,
+    pub(crate) takes_sent: AtomicU64,
     /// Withdrawals of it that were heard within the hour.
     pub(crate) withdrawals: Mutex<Allowance>,
 }
@@ -76,6 +82,18 @@ pub struct Totals {
     pub filters_received: u64,
     /// Filters and changes of filters that were sent.
     pub filters_sent: u64,
+    /// Questions of theirs about a fetch of ours.
+    pub gathers_received: u64,
+    /// Questions of ours about a fetch of theirs.
+    pub gathers_sent: u64,
+    /// Reports of theirs how far a fetch is.
+    pub reports_received: u64,
+    /// Reports of ours how far a fetch is.
+    pub reports_sent: u64,
+    /// Units of a fetch that they asked for.
+    pub takes_received: u64,
+    /// Units of a fetch that we asked for.
+    pub takes_sent: u64,
     /// Sessions with boxes of role "mine" now.
     pub sessions_mine: u64,
     /// Sessions with boxes of role "neighbour" now.
@@ -115,9 +133,11 @@ impl Tallies {
                 *sum += part.load(Relaxed);
             }
         }
-        let [received_bytes, sent_bytes, groups_verified, verify_failures, strikes, ..] = sums;
-        let [.., asked, spared, false_hits, _, _, _, _] = sums;
-        let [.., filter_received_bytes, filter_sent_bytes, filters_received, filters_sent] = sums;
+        let [received_bytes, sent_bytes, groups_verified, verify_failures, strikes, rest @ ..] = sums;
+        let [asked, spared, false_hits, rest @ ..] = rest;
+        let [filter_received_bytes, filter_sent_bytes, filters_received, filters_sent, rest @ ..] = rest;
+        let [gathers_received, gathers_sent, reports_received, reports_sent, takes_received, takes_sent] =
+            rest;
         Totals {
             received_bytes,
             sent_bytes,
@@ -131,13 +151,19 @@ impl Tallies {
             filter_sent_bytes,
             filters_received,
             filters_sent,
+            gathers_received,
+            gathers_sent,
+            reports_received,
+            reports_sent,
+            takes_received,
+            takes_sent,
             ..Totals::default()
         }
     }
 }
 
 /// Counts that are summed up.
-const COUNTS: usize = 12;
+const COUNTS: usize = 18;
 
 impl Tally {
     fn counts(&self) -> [&AtomicU64; COUNTS] {
@@ -154,6 +180,12 @@ impl Tally {
             &self.filter_sent_bytes,
             &self.filters_received,
             &self.filters_sent,
+            &self.gathers_received,
+            &self.gathers_sent,
+            &self.reports_received,
+            &self.reports_sent,
+            &self.takes_received,
+            &self.takes_sent,
         ]
     }
 }

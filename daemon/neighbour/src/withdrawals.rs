@@ -11,16 +11,18 @@ use kith_model::freshness::{is_outdated, outdated};
 use kith_model::limits::{FILTER_REFUSED_PAUSE, NEIGHBOUR_REQUEST_TIMEOUT};
 use kith_model::representation::Representation;
 use kith_model::time::UnixMillis;
+use kith_model::trust::Role;
+use kith_store::IndexError;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::claim::{self, Rendezvous, Statement, withdrawal_bytes};
+use crate::claim::{self, Rendezvous, Statement, Subject, withdrawal_bytes};
 use crate::config::Sharing;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::room::Room;
 use crate::session::Session;
 use crate::shelf::fetched;
-use crate::wire::{self, Heard, Message, Reason, Withdraw, Withdrawn};
+use crate::wire::{self, Heard, Message, Reason, RendezvousId, Withdraw, Withdrawn};
 use crate::withdrawn::{Entry, FILE_NAME, Log};
 use crate::{clock, private_file};
 
@@ -58,6 +60,9 @@ impl Withdrawals {
 
 /// Notes that the origin took something back, when neighbours may know of it.
 pub(crate) fn note(room: &Arc<Room>, stored: Representation) {
+    if let Some(statement) = fetched(&stored) {
+        room.fetches.forget(statement.subject(stored.length));
+    }
     if room.config.share == Sharing::Off {
         return;
     }
@@ -153,20 +158,35 @@ pub(crate) async fn hear(room: &Arc<Room>, session: &Arc<Session>, withdraw: Wit
     if !may {
         return Some(Reason::Busy.message());
     }
+    // What is fetched together with boxes of the same owner is nobody else's business.
+    let fetches = if role == Role::Mine { room.fetches.statements() } else { Vec::new() };
     let (shelf, key) = (room.shelf.clone(), session.key);
     let found = room.blocking(move || {
         let rendezvous = Rendezvous::new(&secret, withdraw.day);
-        let named = shelf
-            .named(role.audience(), &rendezvous, |id| withdraw.files.iter().position(|file| file.id == *id));
-        let is_signed = |(at, statement, stored): &(usize, Statement, Representation)| {
-            let file = &withdraw.files[*at];
-            let signed = withdrawal_bytes(statement, stored.length, &key, UnixMillis(file.at_ms));
+        let file_of = |id: &RendezvousId| withdraw.files.iter().position(|file| file.id == *id);
+        let is_signed = |at: usize, statement: &Statement, length: u64| {
+            let file = &withdraw.files[at];
+            let signed = withdrawal_bytes(statement, length, &key, UnixMillis(file.at_ms));
             key.has_signed(&signed, &file.signature)
         };
-        named.map(|named| named.into_iter().partition::<Vec<_>, _>(is_signed))
+        let ended = fetches.iter().filter_map(|(statement, length)| {
+            let subject = statement.subject(*length);
+            let at = file_of(&rendezvous.id(subject))?;
+            is_signed(at, statement, *length).then_some(subject)
+        });
+        let ended: Vec<Subject> = ended.collect();
+        let named = shelf.named(role.audience(), &rendezvous, file_of)?;
+        let is_right = |(at, statement, stored): &(usize, Statement, Representation)| {
+            is_signed(*at, statement, stored.length)
+        };
+        let (signed, unsigned): (Vec<_>, Vec<_>) = named.into_iter().partition(is_right);
+        Ok::<_, IndexError>((ended, signed, unsigned))
     });
-    let (signed, unsigned) =
+    let (ended, signed, unsigned) =
         found.await?.inspect_err(|error| tracing::warn!(%error, "the shelf cannot be read")).ok()?;
+    for subject in ended {
+        room.fetches.forget(subject);
+    }
     if !unsigned.is_empty() {
         room.strike(session, "a withdrawal that is not signed");
     }

@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use kith_fetch::crowd::UNIT;
 use kith_fetch::share::{Gathering, Share, Word};
 use kith_fetch::source::{Fault, Finder, Source, SourceError};
+use kith_model::freshness::outdated;
 use kith_model::key::{CacheKey, Target, Variant};
 use kith_model::ladder::Ladder;
 use kith_model::limits::Profile;
 use kith_model::range::{ChunkGroup, GROUP_BYTES, GroupSet, GroupSpan};
-use kith_model::representation::{Head, StrongValidator};
+use kith_model::representation::{Head, Representation, Standing, StrongValidator};
 use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_model::verify::{Leaf, Run};
@@ -28,13 +29,13 @@ use kith_neighbour::identity::Identity;
 use kith_neighbour::tls::{self, Expected};
 use kith_neighbour::wire::crowd::{Gather, Take};
 use kith_neighbour::wire::{self, Hello, Message, Reason, RendezvousId};
-use kith_store::{Draft, Visibility, Writer};
+use kith_store::{Draft, Finish, Visibility, Writer};
 
 const LENGTH: u64 = 16 * MIB;
 
 /// A fetch that is under way: its first two units are here.
 struct Fetch {
-    _writer: Writer,
+    writer: Writer,
     share: Arc<Share>,
     gathering: Gathering,
 }
@@ -65,7 +66,7 @@ async fn fetch(home: &Home, bytes: &[u8]) -> Fetch {
         true
     });
     let gathering = home.neighbours.gather(&wanted(URL, LENGTH), &share).expect("room for one");
-    Fetch { _writer: writer, share, gathering }
+    Fetch { writer, share, gathering }
 }
 
 async fn next(fetch: &mut Fetch) -> Word {
@@ -104,7 +105,13 @@ async fn boxes_hear_of_each_others_fetches_whoever_began_first_and_give_what_is_
         let later = source.open(GroupSpan::clamped(2 * UNIT, 3 * UNIT)).await;
         assert!(matches!(later.err(), Some(SourceError::NotHeld)));
     }
-    assert_eq!(den.neighbours.totals().sent_bytes, UNIT * GROUP_BYTES);
+    let (ours, theirs) = (den.neighbours.totals(), attic.neighbours.totals());
+    assert_eq!(ours.sent_bytes, UNIT * GROUP_BYTES);
+    // The first question was in vain.
+    assert_eq!((ours.gathers_sent, ours.gathers_received), (2, 1));
+    assert_eq!((theirs.gathers_sent, theirs.gathers_received), (1, 2));
+    assert_eq!((ours.takes_sent, ours.takes_received), (2, 2));
+    assert!(ours.reports_sent >= 1 && ours.reports_received >= 1, "{ours:?}");
 
     drop((first.share, first.gathering));
     while !matches!(next(&mut second).await, Word::Left(_)) {}
@@ -128,6 +135,67 @@ async fn who_signed_for_other_bytes_than_the_origin_sends_is_put_away() {
     assert_eq!(attic.neighbours.list()[0].state, State::Good, "it has signed nothing for that unit");
     source.blame(Fault::Unit { unit, truth: Leaf([0; 32]) });
     assert!(matches!(attic.neighbours.list()[0].state, State::Quarantined { .. }));
+}
+
+/// Asks until it is not given any more.
+async fn is_given_no_more(source: &Arc<dyn Source>, unit: GroupSpan) {
+    let asking = async {
+        loop {
+            if let Err(error) = source.open(unit).await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(PATIENCE, asking).await.expect("in time");
+    assert!(matches!(error, SourceError::NotHeld), "{error}");
+}
+
+fn stored(home: &Home) -> Representation {
+    home.store.representations(&Target::parse(URL).expect("a URL")).expect("index")[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_origin_of_one_box_took_back_no_box_gives_any_more() {
+    let (den, attic) = pair().await;
+    let bytes = sample(LENGTH);
+    attic.put(URL, &bytes, &[]).await;
+    let mut first = fetch(&den, &bytes).await;
+    let mut second = fetch(&attic, &bytes).await;
+    let (of_attic, of_den) = tokio::join!(fellow(&mut first), fellow(&mut second));
+    let unit = GroupSpan::clamped(UNIT, 2 * UNIT);
+    assert!(of_attic.open(unit).await.is_ok() && of_den.open(unit).await.is_ok());
+
+    attic.neighbours.withdrawn(&stored(&attic));
+    let error = of_attic.open(unit).await.err();
+    assert!(matches!(error, Some(SourceError::NotHeld)), "at once: {error:?}");
+    is_given_no_more(&of_den, unit).await;
+    assert_eq!(den.neighbours.list()[0].state, State::Good);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_through_is_given_as_long_as_it_is_kept_and_not_doubted() {
+    let (den, attic) = pair().await;
+    let bytes = sample(LENGTH);
+    let Fetch { writer, share, gathering: _first } = fetch(&den, &bytes).await;
+    let mut second = fetch(&attic, &bytes).await;
+    let source = fellow(&mut second).await;
+    let rest = Run::from_origin(ChunkGroup(2 * UNIT), Bytes::copy_from_slice(&bytes[usize_of(2 * MIB)..]));
+    writer.write(rest, Visibility::Now).await.expect("written");
+    let now = UnixMillis(1_700_000_000_001);
+    // Others gave some of it.
+    let finish =
+        Finish { length: LENGTH, expected: None, standing: Standing::Claimed, representation: true, now };
+    writer.finish(finish).await.expect("stored");
+    let unit = GroupSpan::clamped(0, UNIT);
+    assert!(share.object().is_some() && source.open(unit).await.is_ok());
+
+    let kept = stored(&den);
+    den.store.refresh(outdated(&kept)).await.expect("filed");
+    assert!(matches!(source.open(unit).await.err(), Some(SourceError::NotHeld)), "somebody doubts it");
+    den.store.refresh(kept.clone()).await.expect("filed");
+    assert!(source.open(unit).await.is_ok(), "its origin confirmed it");
+    den.store.forget(&kept.key).await.expect("forgotten");
+    assert!(matches!(source.open(unit).await.err(), Some(SourceError::NotHeld)), "it is not kept any more");
 }
 
 #[tokio::test]

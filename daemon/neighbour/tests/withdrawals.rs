@@ -7,7 +7,7 @@ use kith_fetch::source::Finder as _;
 use kith_model::freshness::is_outdated;
 use kith_model::key::Target;
 use kith_model::limits::{Profile, WITHDRAWALS_AT_ONCE_MAX};
-use kith_model::representation::Representation;
+use kith_model::representation::{Representation, Standing};
 use kith_model::trust::Role;
 use kith_neighbour::State;
 use kith_neighbour::claim::{Rendezvous, Statement, day_of, withdrawal_bytes};
@@ -51,6 +51,21 @@ async fn what_one_box_was_refused_the_other_shares_no_more_until_its_origin_conf
 
     attic.store.refresh(before).await.expect("its origin confirmed it");
     assert_eq!(den.find(wanted(URL, LENGTH)).await.len(), 1);
+    assert_eq!(attic.neighbours.list()[0].state, State::Good);
+}
+
+/// What others gave us is nobody's to claim; that an origin took it back concerns it all the same.
+#[tokio::test]
+async fn what_came_from_others_is_withdrawn_like_all_else() {
+    let (den, attic) = pair().await;
+    let bytes = sample(LENGTH);
+    for home in [&den, &attic] {
+        home.put(URL, &bytes, &[]).await;
+        let claimed = Representation { standing: Standing::Claimed, ..stored(home, URL) };
+        home.store.refresh(claimed).await.expect("filed");
+    }
+    den.neighbours.withdrawn(&stored(&den, URL));
+    doubts(&attic, URL).await;
     assert_eq!(attic.neighbours.list()[0].state, State::Good);
 }
 

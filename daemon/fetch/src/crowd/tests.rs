@@ -237,7 +237,9 @@ fn fetch(node: &mut Node, wanted: &[GroupSpan], confines: &GroupSet, groups: u64
             node.budget = 0.0;
             return;
         };
-        if onwards.is_none() && node.at.is_some_and(|at| !(at + 1).is_multiple_of(BLOCK)) {
+        let blocks = node.crowd.blocks;
+        let in_the_middle = |at: u64| at + 1 < groups && blocks.holding(at) == blocks.holding(at + 1);
+        if onwards.is_none() && node.at.is_some_and(in_the_middle) {
             node.sent += CUT;
         }
         node.at = Some(group);
@@ -275,12 +277,71 @@ fn tell(node: &mut Node, now: Duration) {
 fn any_number_of_boxes_fetches_one_copy_and_each_does_its_share() {
     for boxes in [2, 3, 5, 8, 16] {
         let street = Street::new(boxes, 200).run();
+        println!("{boxes} boxes: {:.3} copies, {:.3} of the ideal time", street.copies(), street.slowdown());
         street.check_copies(1.05);
         street.check_slowdown(if boxes < 16 { 1.3 } else { 1.6 });
         let most = street.nodes.iter().map(|node| node.sent).fold(0.0, f64::max);
         let fair = as_f64(street.groups) / as_f64(boxes as u64);
         assert!(most <= fair * 1.3 + as_f64(BLOCK), "{most} of {fair}\n{}", street.summary());
     }
+}
+
+#[test]
+fn nobody_waits_long_for_the_last_block() {
+    for (boxes, mib) in [(2, 16), (5, 16), (3, 40), (5, 40), (5, 100)] {
+        let street = Street::new(boxes, mib).run();
+        let (copies, slowdown) = (street.copies(), street.slowdown());
+        println!("{boxes} boxes, {mib} MiB: {copies:.3} copies, {slowdown:.3} of the ideal time");
+        street.check_slowdown(1.5);
+    }
+}
+
+#[test]
+fn blocks_are_all_of_the_object_and_each_is_once() {
+    for groups in [0, 1, UNIT, UNIT + 1, 32 * UNIT, 36 * UNIT - 1, 36 * UNIT, 36 * UNIT + 1, 200 * UNIT] {
+        let blocks = Blocks::of(groups);
+        let mut end = 0;
+        for block in 0..blocks.count() {
+            let span = blocks.span_of(block);
+            assert_eq!(span.start(), end, "{groups}: {block}");
+            assert!(!span.is_empty() && span.start().is_multiple_of(UNIT), "{groups}: {span:?}");
+            assert_eq!((blocks.holding(span.start()), blocks.holding(span.end() - 1)), (block, block));
+            end = span.end();
+        }
+        assert_eq!(end, groups);
+        assert!(blocks.span_of(blocks.count()).is_empty() && blocks.span_of(u64::MAX).is_empty());
+    }
+}
+
+#[test]
+fn a_box_that_is_busy_is_asked_less_and_less_and_again_once_it_gives() {
+    let mut crowd = Crowd::new(MemberId(0), 4 * BLOCK);
+    let ready = GroupSet::of(GroupSpan::clamped(0, 4 * BLOCK));
+    crowd.told(MemberId(1), Told { ready, fetches: true, ..Told::default() }, Duration::ZERO);
+    let wanted = [GroupSpan::clamped(0, 4 * BLOCK)];
+    let view = View { held: &GroupSet::new(), wanted: &wanted, received: 0, whole: true };
+    let mut now = Duration::ZERO;
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let since = now;
+        let take = loop {
+            match crowd.next_take(&view, now) {
+                Some(take) => break take,
+                None => now += Duration::from_millis(100),
+            }
+        };
+        pauses.push(now.saturating_sub(since).as_millis());
+        crowd.take_ended(take, Taken::Busy, now);
+        crowd.look(&view, now);
+    }
+    assert_eq!(pauses, [0, 200, 400, 800, 1600, 3200, 6400, 6400]);
+    // Nobody waits for it meanwhile: the origin is asked.
+    assert!(crowd.confines().contains(0), "{crowd:?}");
+    now += Duration::from_secs(10);
+    let take = crowd.next_take(&view, now).expect("it is asked again");
+    crowd.take_ended(take, Taken::Here, now);
+    assert!(crowd.next_take(&view, now).is_some());
+    assert!(!crowd.confines().contains(0), "what it has is counted on again");
 }
 
 #[test]

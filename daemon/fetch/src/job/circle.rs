@@ -44,7 +44,16 @@ pub(super) struct Circle {
 }
 
 impl Circle {
-    pub(super) fn new(share: Arc<Share>, gathering: Gathering, origin: SourceId) -> Self {
+    /// What is `held` came from the origin before: of an earlier fetch that broke off nothing else is kept.
+    pub(super) fn new(share: Arc<Share>, gathering: Gathering, origin: SourceId, held: GroupSet) -> Self {
+        let units = held.spans().iter().flat_map(|span| units_in(*span, share.length()));
+        let ready: Vec<GroupSpan> = units.filter(|unit| held.contains_all(*unit)).collect();
+        share.tell(|told| {
+            for unit in &ready {
+                told.ready.insert(*unit);
+            }
+            !ready.is_empty()
+        });
         Self {
             crowd: Crowd::new(gathering.us, groups_of(share.length())),
             share,
@@ -53,7 +62,7 @@ impl Circle {
             takes: BTreeMap::new(),
             opened: 0,
             origin,
-            from_origin: GroupSet::new(),
+            from_origin: held,
             received: 0,
             given: Given::new(),
         }
@@ -73,6 +82,13 @@ impl Circle {
             is_news
         });
     }
+}
+
+/// The units that a span touches, of an object of so many bytes.
+fn units_in(span: GroupSpan, length: u64) -> impl Iterator<Item = GroupSpan> {
+    let whole = GroupSpan::whole(length);
+    let units = span.start() / UNIT..span.end().div_ceil(UNIT);
+    units.map(move |unit| GroupSpan::clamped(unit * UNIT, (unit + 1) * UNIT).intersection(whole))
 }
 
 /// Whether a lane brings a unit of another box.
@@ -151,7 +167,8 @@ impl Job {
         let Some(take) = circle.takes.remove(&lane) else { return };
         let taken = match ending {
             Ending::Done if self.plan.held().contains_all(take.unit) => Taken::Here,
-            Ending::Done | Ending::Failed | Ending::Busy => Taken::Failed,
+            Ending::Busy => Taken::Busy,
+            Ending::Done | Ending::Failed => Taken::Failed,
             Ending::Useless => Taken::Useless,
         };
         circle.crowd.take_ended(take, taken, now);
@@ -162,9 +179,7 @@ impl Job {
         let Some(circle) = &mut self.circle else { return };
         circle.received += span.len();
         circle.from_origin.insert(span);
-        let whole = GroupSpan::whole(circle.share.length());
-        for unit in span.start() / UNIT..span.end().div_ceil(UNIT) {
-            let unit = GroupSpan::clamped(unit * UNIT, (unit + 1) * UNIT).intersection(whole);
+        for unit in units_in(span, circle.share.length()) {
             // What was noted of others was noted before they could write.
             let is_ours = circle.from_origin.contains_all(unit)
                 && !self.audience.is_mirrored()
