@@ -442,7 +442,8 @@ pub const WITHDRAWALS_AT_ONCE_MAX: usize = 64;
 /// disk. As many as another box can remember.
 pub const WITHDRAWALS_PER_HOUR_MAX: usize = WITHDRAWALS_MAX;
 
-/// Transfers to neighbours at once, all together; the next one hears "busy". Each holds two slices.
+/// Transfers to neighbours at once, all together; the next one hears "busy". Each holds two slices. One box has no more
+/// of them than are left free.
 pub const UPLOADS_MAX: usize = 16;
 
 /// Strikes of one box that are kept with their reasons, to be shown: two bans and what led to a third.

@@ -27,11 +27,15 @@ impl Bucket {
         there
     }
 
-    /// Takes `units` at once, going into debt, and says how long to wait until the debt is paid.
-    pub(crate) fn borrow(&mut self, units: u32, now: Instant) -> Duration {
+    /// How long to wait until the debt is paid.
+    pub(crate) fn debt(&mut self, now: Instant) -> Duration {
         self.refill(now);
-        self.level -= f64::from(units);
         Duration::from_secs_f64((-self.level / self.per_second).max(0.0))
+    }
+
+    /// Takes `units` at once, going into debt when there are not so many.
+    pub(crate) fn borrow(&mut self, units: u32) {
+        self.level -= f64::from(units);
     }
 
     fn refill(&mut self, now: Instant) {
@@ -62,8 +66,11 @@ mod tests {
     fn debt_is_paid_by_waiting() {
         let start = Instant::now();
         let mut bucket = Bucket::new(1000, 500, start);
-        assert_eq!(bucket.borrow(500, start), Duration::ZERO);
-        assert_eq!(bucket.borrow(500, start), Duration::from_millis(500));
-        assert_eq!(bucket.borrow(500, start + Duration::from_secs(1)), Duration::ZERO);
+        bucket.borrow(500);
+        assert_eq!(bucket.debt(start), Duration::ZERO);
+        bucket.borrow(500);
+        assert_eq!(bucket.debt(start), Duration::from_millis(500));
+        assert_eq!(bucket.debt(start + Duration::from_millis(200)), Duration::from_millis(300));
+        assert_eq!(bucket.debt(start + Duration::from_secs(1)), Duration::ZERO);
     }
 }

@@ -21,7 +21,8 @@ pub struct Config {
     /// Whether anything is given away at all.
     pub share: Sharing,
     /// Bytes a second to all neighbours together; nothing means as fast as they take it. That is what "auto" means for
-    /// boxes of the same household: who waits is the owner, and the LAN is the owner's.
+    /// boxes of the same household: who waits is the owner, and the LAN is the owner's. Boxes of other
+    /// households together get no more than [`Limits::upload_bytes_per_second`] then.
     pub upload_bytes_per_second: Option<u32>,
     /// Smaller objects are neither asked for nor answered.
     pub object_bytes_min: u64,

@@ -161,11 +161,11 @@ pub(crate) async fn give(
     take: &Take,
 ) -> Result<(), WriteError> {
     session.tally.takes_received.fetch_add(1, Relaxed);
-    let Ok(_place) = room.uploads.try_acquire() else {
-        return frames::send(send, &Reason::Busy.message()).await;
-    };
     let Some(secret) = secret(room, session) else {
         return frames::send(send, &Reason::NotHere.message()).await;
+    };
+    let Some(place) = room.uploads.admit(session.id, Role::Mine) else {
+        return frames::send(send, &Reason::Busy.message()).await;
     };
     let rendezvous = Rendezvous::new(&secret, take.day);
     let found = room.fetches.find(&rendezvous, |rendezvous, subject| rendezvous.id(subject) == take.id);
@@ -176,10 +176,7 @@ pub(crate) async fn give(
         _ => None,
     };
     let Some((part, bytes)) = given else { return frames::send(send, &Reason::NotHere.message()).await };
-    if let Some(rate) = &room.upload_rate {
-        let pause = rate.lock().unwrap_or_else(PoisonError::into_inner).borrow(part.bytes, Instant::now());
-        tokio::time::sleep(pause).await;
-    }
+    place.turn(part.bytes).await;
     let count = u64::from(part.bytes);
     frames::send(send, &Message::Part(part)).await?;
     send.write_chunk(bytes).await?;

@@ -38,6 +38,7 @@ mod source;
 mod tally;
 mod telling;
 pub mod tls;
+mod uploads;
 pub mod wire;
 mod withdrawals;
 pub mod withdrawn;

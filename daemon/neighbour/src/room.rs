@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use futures_util::FutureExt;
 use kith_store::Store;
 use quinn::Endpoint;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::Bucket;
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
@@ -27,6 +26,7 @@ use crate::session::{Session, Sessions};
 use crate::shelf::Shelf;
 use crate::tally::Tallies;
 use crate::tls::{Admits, Door};
+use crate::uploads::{Rates, Uploads};
 use crate::wire::{self, Bye, Hello};
 use crate::withdrawals::Withdrawals;
 
@@ -45,8 +45,7 @@ pub(crate) struct Room {
     pub(crate) clients: OnceLock<Arc<dyn Clients>>,
     /// Drawn when the process started.
     pub(crate) instance: u64,
-    pub(crate) uploads: Arc<Semaphore>,
-    pub(crate) upload_rate: Option<Mutex<Bucket>>,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) tracker: TaskTracker,
     pub(crate) stopping: CancellationToken,
     /// Somebody was seen, paired or lost: look whom to dial.
@@ -98,18 +97,16 @@ pub(crate) struct Parts {
 impl Room {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { config, identity, registry, store, endpoint, instance } = parts;
-        let now = std::time::Instant::now();
+        // What the owner says holds for all alike.
+        let others = u32::try_from(config.limits.upload_bytes_per_second).unwrap_or(u32::MAX);
+        let others = Some(others).filter(|_| config.upload_bytes_per_second.is_none());
         Arc::new(Self {
             shelf: Shelf::new(store.clone(), config.object_bytes_min),
             sessions: Sessions::new(identity.id(), config.limits.neighbours_max),
             tallies: Tallies::default(),
             fetches: Fetches::default(),
             clients: OnceLock::new(),
-            uploads: Arc::new(Semaphore::new(kith_model::limits::UPLOADS_MAX)),
-            // A quarter of a second at once: enough to keep the line busy, too little to fill its queue.
-            upload_rate: config
-                .upload_bytes_per_second
-                .map(|rate| Mutex::new(Bucket::new(rate, rate / 4, now))),
+            uploads: Uploads::new(Rates { all: config.upload_bytes_per_second, others }),
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             wake: Notify::new(),

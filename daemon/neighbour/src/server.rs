@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use kith_model::limits::{NEIGHBOUR_REQUEST_TIMEOUT, SLICE_GROUPS};
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
+use kith_model::trust::Role;
 use kith_store::Body;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use crate::frames::{self, FrameError, FrameReader};
 use crate::room::Room;
 use crate::session::Session;
 use crate::telling::{self, HearError};
+use crate::uploads::Place;
 use crate::wire::{Bye, Find, Get, Have, Message, Reason, Slice};
 use crate::withdrawals;
 
@@ -151,11 +153,14 @@ async fn answer_get(
     send: &mut SendStream,
     get: &Get,
 ) -> Result<(), ServeError> {
-    let Ok(_place) = room.uploads.try_acquire() else {
+    let Some((role, _)) = room.registry.paired(&session.key) else {
+        return refuse(send, Reason::NotHere).await;
+    };
+    let Some(place) = room.uploads.admit(session.id, role) else {
         return refuse(send, Reason::Busy).await;
     };
     let object = ObjectId::from_bytes(get.object);
-    let Some((body, length)) = open(room, session, object).await? else {
+    let Some((body, length)) = open(room, role, object).await? else {
         return refuse(send, Reason::NotHere).await;
     };
     let whole = GroupSpan::whole(length);
@@ -166,8 +171,10 @@ async fn answer_get(
     let mut ready = encode(&body, slices.next()).await?;
     while let Some((span, bytes)) = ready {
         // The next slice is read while this one is sent.
-        let (sent, next) =
-            tokio::join!(send_slice(room, session, send, span, bytes, length), encode(&body, slices.next()));
+        let (sent, next) = tokio::join!(
+            send_slice(&place, session, send, span, bytes, length),
+            encode(&body, slices.next())
+        );
         sent?;
         ready = next?;
     }
@@ -176,14 +183,10 @@ async fn answer_get(
 }
 
 /// The body of an object that may be given to this box now: to know its name is no permission.
-async fn open(
-    room: &Arc<Room>,
-    session: &Session,
-    object: ObjectId,
-) -> Result<Option<(Body, u64)>, ServeError> {
-    let (Sharing::On, Some((role, _))) = (room.config.share, room.registry.paired(&session.key)) else {
+async fn open(room: &Arc<Room>, role: Role, object: ObjectId) -> Result<Option<(Body, u64)>, ServeError> {
+    if room.config.share == Sharing::Off {
         return Ok(None);
-    };
+    }
     let shelf = room.shelf.clone();
     let Some(length) =
         room.tracker.spawn_blocking(move || shelf.shareable(&object, role.audience())).await??
@@ -211,7 +214,7 @@ async fn encode(body: &Body, span: Option<GroupSpan>) -> Result<Option<(GroupSpa
 }
 
 async fn send_slice(
-    room: &Room,
+    place: &Place,
     session: &Session,
     send: &mut SendStream,
     span: GroupSpan,
@@ -219,10 +222,7 @@ async fn send_slice(
     length: u64,
 ) -> Result<(), ServeError> {
     let count = u32::try_from(bytes.len()).expect("invariant: a slice of SLICE_GROUPS is below 1 MiB");
-    if let Some(rate) = &room.upload_rate {
-        let pause = rate.lock().unwrap_or_else(PoisonError::into_inner).borrow(count, Instant::now());
-        tokio::time::sleep(pause).await;
-    }
+    place.turn(count).await;
     frames::send(send, &Message::Slice(Slice { span: span.into(), bytes: count })).await?;
     send.write_chunk(bytes).await?;
     session.tally.sent_bytes.fetch_add(span.bytes(length).len(), Relaxed);

@@ -13,6 +13,13 @@ const FAILURES_MAX: u32 = 5;
 /// A source that is busy so often without a group in between is given up: after a minute.
 const BUSY_MAX: u32 = 8;
 
+/// The same of a neighbour, whose other guests are through within seconds.
+const BUSY_NEAR_MAX: u32 = 16;
+
+/// How often the pause after "busy" is doubled at most: 16 s, and 4 s next door.
+const BUSY_DOUBLED_MAX: u32 = 5;
+const BUSY_NEAR_DOUBLED_MAX: u32 = 3;
+
 /// A mirror that stalls so often is given up. Twice the pause follows the first time, four times the second.
 const STALLS_MAX: u32 = 4;
 const STALL_PAUSE: Duration = Duration::from_millis(500);
@@ -150,9 +157,13 @@ impl SourceState {
     /// It has too much to do: it gets no more than the lanes that it carries, and a longer rest each time.
     pub(super) fn put_off(&mut self, now: Duration, jitter: f64, lanes_open: usize) {
         self.busy += 1;
-        self.useless |= self.busy >= BUSY_MAX;
+        let (busy_max, doubled_max) = match self.facts.place {
+            Place::Near => (BUSY_NEAR_MAX, BUSY_NEAR_DOUBLED_MAX),
+            Place::Far | Place::Mirror => (BUSY_MAX, BUSY_DOUBLED_MAX),
+        };
+        self.useless |= self.busy >= busy_max;
         self.facts.lanes_max = lanes_open.max(1);
-        let pause = BUSY_PAUSE.saturating_mul(1 << self.busy.min(5));
+        let pause = BUSY_PAUSE.saturating_mul(1 << self.busy.min(doubled_max));
         self.rests_until = now + pause.mul_f64(jitter);
     }
 

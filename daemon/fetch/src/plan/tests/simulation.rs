@@ -59,6 +59,8 @@ pub(super) struct Actor {
     pub(super) swing: f64,
     pub(super) appears: Duration,
     pub(super) trouble: Trouble,
+    /// Lanes that it serves at once, of all downloads; the next one hears that it is busy.
+    pub(super) places: usize,
 }
 
 impl Actor {
@@ -80,6 +82,7 @@ impl Actor {
             swing: 0.1,
             appears,
             trouble: Trouble::Nothing,
+            places: usize::MAX,
         }
     }
 
@@ -105,6 +108,10 @@ impl Actor {
 
     pub(super) fn with(self, trouble: Trouble) -> Self {
         Self { trouble, ..self }
+    }
+
+    pub(super) fn with_places(self, places: usize) -> Self {
+        Self { places, ..self }
     }
 
     /// Groups it can deliver within so long, as far as it is known beforehand.
@@ -166,6 +173,8 @@ struct Lane {
     /// What was asked for.
     asked_end: u64,
     opened: Duration,
+    /// Whether its source has a place for it.
+    admitted: bool,
     handed_out: Duration,
     /// Groups that came and are not handed out.
     credit: f64,
@@ -183,12 +192,37 @@ pub(super) struct Network<'a> {
     outcome: Outcome,
     seed: u64,
     weather: Vec<f64>,
+    /// Lanes that other downloads have at each source.
+    elsewhere: Vec<usize>,
 }
 
 /// Fetches all of an object of so many groups for one reader. The first source has its first lane at once.
 pub(super) fn fetch(actors: &[Actor], groups: u64, seed: u64) -> Outcome {
     let readers = vec![Demand { cursor: 0, end: groups }];
     Network::new(actors, groups, readers, seed).run(Duration::from_mins(30))
+}
+
+/// Several downloads at once that share the sources, each of so many groups.
+pub(super) fn fetch_together(actors: &[Actor], sizes: &[u64], seed: u64) -> Vec<Outcome> {
+    let network = |(number, groups): (u64, &u64)| {
+        let readers = vec![Demand { cursor: 0, end: *groups }];
+        Network::new(actors, *groups, readers, seed * 64 + number)
+    };
+    let mut networks: Vec<Network<'_>> = (0..).zip(sizes).map(network).collect();
+    while networks.iter().any(|network| !network.outcome.complete) {
+        assert!(networks[0].now < Duration::from_mins(30), "somebody starves");
+        for at in 0..networks.len() {
+            let lanes_at = |index| networks.iter().map(|network| network.lanes_at(index)).sum::<usize>();
+            let all: Vec<usize> = (0..actors.len()).map(lanes_at).collect();
+            let network = &mut networks[at];
+            network.elsewhere = (0..actors.len()).map(|index| all[index] - network.lanes_at(index)).collect();
+            if !network.outcome.complete && network.step() {
+                network.close();
+            }
+            network.now += STEP;
+        }
+    }
+    networks.into_iter().map(|network| network.outcome).collect()
 }
 
 impl<'a> Network<'a> {
@@ -213,27 +247,39 @@ impl<'a> Network<'a> {
             outcome,
             seed: seed * 2 + 1,
             weather: vec![1.0; actors.len()],
+            elsewhere: vec![0; actors.len()],
         }
     }
 
     pub(super) fn run(mut self, patience: Duration) -> Outcome {
-        while self.now < patience {
-            self.appear();
-            self.act();
-            self.change_weather();
-            self.send();
-            self.read();
-            if self.readers.iter().all(|reader| reader.cursor >= reader.end) {
-                self.outcome.complete = true;
-                break;
-            }
+        while self.now < patience && !self.step() {
             self.now += STEP;
         }
+        self.close();
+        self.outcome
+    }
+
+    /// Whether all is here.
+    fn step(&mut self) -> bool {
+        self.appear();
+        self.act();
+        self.change_weather();
+        self.send();
+        self.read();
+        self.outcome.complete = self.readers.iter().all(|reader| reader.cursor >= reader.end);
+        self.outcome.complete
+    }
+
+    fn close(&mut self) {
         for id in self.lanes.keys().copied().collect::<Vec<_>>() {
             self.drop_lane(id);
         }
         self.outcome.seconds = self.now.as_secs_f64();
-        self.outcome
+    }
+
+    /// Lanes that a source serves.
+    fn lanes_at(&self, index: usize) -> usize {
+        self.lanes.values().filter(|lane| lane.admitted && self.ids[&lane.source] == index).count()
     }
 
     fn appear(&mut self) {
@@ -286,6 +332,7 @@ impl<'a> Network<'a> {
             end: span.end(),
             asked_end: span.end(),
             opened: self.now,
+            admitted: false,
             handed_out: self.now,
             credit: 0.0,
         };
@@ -297,8 +344,7 @@ impl<'a> Network<'a> {
         let Some(lane) = self.lanes.remove(&id) else { return };
         let index = self.ids[&lane.source];
         let actor = &self.actors[index];
-        let is_answered = self.now >= lane.opened + actor.delay;
-        let on_its_way = if is_answered { actor.rate * actor.delay.as_secs_f64() / 2.0 } else { 0.0 };
+        let on_its_way = if lane.admitted { actor.rate * actor.delay.as_secs_f64() / 2.0 } else { 0.0 };
         let left = as_f64(lane.asked_end - lane.next);
         self.outcome.sent[index] += (on_its_way + lane.credit).min(left);
     }
@@ -345,20 +391,27 @@ impl<'a> Network<'a> {
                 match self.actors[index].trouble {
                     Trouble::Refuses => self.end(id, Ending::Useless),
                     Trouble::Busy => self.end(id, Ending::Busy),
-                    _ => self.carry(id, index),
+                    _ => self.serve(id, index),
                 }
             }
         }
     }
 
+    /// Carries a lane that has a place at its source, or gets one.
+    fn serve(&mut self, id: LaneId, index: usize) {
+        let taken = self.lanes_at(index) + self.elsewhere[index];
+        let lane = self.lanes.get_mut(&id).expect("listed");
+        lane.admitted |= taken < self.actors[index].places;
+        if lane.admitted {
+            self.carry(id, index);
+        } else {
+            self.end(id, Ending::Busy);
+        }
+    }
+
     fn carry(&mut self, id: LaneId, index: usize) {
         let actor = &self.actors[index];
-        let source = self.lanes[&id].source;
-        let sharing = self
-            .lanes
-            .values()
-            .filter(|lane| lane.source == source && self.now >= lane.opened + actor.delay)
-            .count();
+        let sharing = self.lanes_at(index) + self.elsewhere[index];
         let came = actor.rate * self.weather[index] * STEP_S / as_f64(sharing as u64);
         let (now, grain) = (self.now, actor.facts.grain.max(1));
         let lane = self.lanes.get_mut(&id).expect("listed");
