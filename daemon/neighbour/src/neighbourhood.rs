@@ -33,7 +33,9 @@ use crate::tally::Totals;
 use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
-use crate::{clock, connect, copies, crowd, dial, discovery, name, named, pair, source, telling, withdrawals};
+use crate::{
+    clock, connect, copies, crowd, dial, discovery, name, named, pair, source, telling, withdrawals,
+};
 
 /// Why the room does not open.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use common::*;
 use kith_model::limits::Profile;
+use kith_model::trust::Role;
 use kith_neighbour::endpoint;
 use kith_neighbour::frames::{self, FrameReader};
 use kith_neighbour::identity::Identity;
