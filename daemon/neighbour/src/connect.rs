@@ -62,6 +62,12 @@ pub(crate) async fn dial(
     let connecting = room.endpoint.connect_with(config, address, tls::SERVER_NAME)?;
     let connection = timeout(patience, connecting).await??;
     let key = tls::peer_key(&connection).ok_or(ConnectError::Hello)?;
+    // There was no session when we began to dial: one that is there now is as new, whoever made it, and may be in use.
+    let other = room.sessions.find(&key.id());
+    if other.is_some_and(|session| session.connection.close_reason().is_none()) {
+        close(&connection, Bye::Duplicate);
+        return Err(ConnectError::NotNeeded(Bye::Duplicate));
+    }
     let greeted = timeout(NEIGHBOUR_CONNECT_TIMEOUT, greet(room, &connection)).await;
     let hello = match greeted.map_err(ConnectError::from).and_then(|greeted| greeted) {
         Ok(hello) => hello,

@@ -206,7 +206,10 @@ fn wanted(room: &Arc<Room>) -> HashMap<Callee, (Vec<SocketAddr>, Expected)> {
         }
     }
     if !missing.is_empty() {
-        let taken: Vec<SocketAddr> = room.sessions.all().iter().map(|session| session.address()).collect();
+        let mut taken: Vec<SocketAddr> =
+            room.sessions.all().iter().map(|session| session.address()).collect();
+        // A box that is dialled there anyway is not dialled twice.
+        taken.extend(wanted.values().flat_map(|(addresses, _)| addresses));
         for address in room.named().iter().filter(|address| !taken.contains(address)) {
             wanted.insert(Callee::Address(*address), (vec![*address], Expected::Paired(room.admits())));
         }
