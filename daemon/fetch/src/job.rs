@@ -402,6 +402,7 @@ impl Job {
                     self.length_told();
                 }
                 self.plan.lane_ended(lane, ending, self.now());
+                self.learn_ranges();
                 // It may have ended because its box was unpaired.
                 self.weigh();
                 self.take_ended(lane, ending);
@@ -429,6 +430,15 @@ impl Job {
             SourceKind::Mirror => self.counters.mismatched_mirror.add(1),
             // Its own room counts it.
             SourceKind::Neighbour => {}
+        }
+    }
+
+    /// A website may turn out to ignore ranges.
+    fn learn_ranges(&mut self) {
+        for (id, source) in &self.sources {
+            if !source.abilities().ranges {
+                self.plan.without_ranges(*id);
+            }
         }
     }
 

@@ -100,6 +100,13 @@ impl Plan {
         id
     }
 
+    /// A source turned out to know no ranges.
+    pub fn without_ranges(&mut self, id: SourceId) {
+        if let Some(source) = self.sources.get_mut(id) {
+            source.facts.ranges = false;
+        }
+    }
+
     /// Takes a source out, with its lanes.
     pub fn source_removed(&mut self, id: SourceId) {
         if let Some(source) = self.sources.get_mut(id) {

@@ -30,6 +30,9 @@ const PORTION_GROWS: f64 = 0.5;
 /// Seconds that a slow source goes on in front of a reader when a faster one could.
 const EDGE_S: f64 = 0.5;
 
+/// How many times more than it has delivered so far a source is given at once.
+const TRUST: u64 = 4;
+
 /// A portion lasts so many times longer than its answer takes to begin, that the wait is small beside it.
 const PORTION_WAITS: f64 = 2.0;
 
@@ -42,7 +45,7 @@ const TRIED_S: f64 = 0.5;
 const TRIED_AGAIN_S: f64 = 5.0;
 
 /// Seconds by which a download must end sooner for a lane to be split.
-const GAIN_MIN_S: f64 = 0.02;
+const GAIN_MIN_S: f64 = 0.04;
 
 /// Groups of an object of which one may be asked of two sources at once near the end, when one of them is silent.
 const RACE_SHARE: u64 = 200;
@@ -83,7 +86,7 @@ impl Plan {
             .sum();
         let fair = as_f64(missing) * rate / self.pool_rate(now).max(rate);
         let longest_s = PORTION_S.max(now.as_secs_f64() * PORTION_GROWS);
-        whole((fair / 2.0).min(rate * longest_s)).max(least(source))
+        whole((fair / 2.0).min(rate * longest_s)).min(trusted(source)).max(least(source))
     }
 
     /// How much of a lane its source keeps when another one, of rate `ours`, has nothing to do.
@@ -233,8 +236,12 @@ impl Plan {
         let theirs = self.lane_rate(lane).filter(|rate| *rate > 0.0).unwrap_or(ours);
         // Both end at the same time.
         let share = (ends_s - lead_s) * ours * theirs / (ours + theirs);
-        let start = next_edge(rest.end().saturating_sub(whole(share.max(0.0))), grain);
-        let taken = GroupSpan::clamped(start.max(rest.start()), rest.end());
+        let share = whole(share.max(0.0)).min(trusted(source).max(least(source)));
+        let start = next_edge(rest.end().saturating_sub(share), grain);
+        // What is on its way is not asked for again unless nothing comes.
+        let is_silent = self.doubt_s(lane, now) > 0.0;
+        let first = if is_silent { rest.start() } else { next_edge(rest.start() + 1, grain) };
+        let taken = GroupSpan::clamped(start.max(first), rest.end());
         let gain_s = ends_s - lead_s - as_f64(taken.len()) / ours;
         if taken.is_empty() || gain_s < GAIN_MIN_S.max(lead_s / 2.0) {
             return;
@@ -243,11 +250,10 @@ impl Plan {
             self.race(id, taken, now);
             return;
         }
-        let silent = self.doubt_s(lane, now) > 0.0 && taken == rest;
         let loser = lane.source;
         self.lanes.cut(victim, taken.start());
         self.lanes.open(id, taken, now);
-        if let Some(loser) = self.sources.get_mut(loser).filter(|_| silent) {
+        if let Some(loser) = self.sources.get_mut(loser).filter(|_| is_silent && taken == rest) {
             loser.stall(now);
         }
     }
@@ -299,6 +305,13 @@ const GLANCE: Duration = Duration::from_millis(50);
 fn is_in_pool(source: &SourceState) -> bool {
     let facts = &source.facts;
     !source.useless && facts.ranges && facts.is_shown && facts.place != Place::Near
+}
+
+/// Most groups that what a source has shown is good for: a short trial may have been a burst, an earlier download long
+/// ago.
+fn trusted(source: &SourceState) -> u64 {
+    let earlier = source.facts.earlier.map_or(0, |earlier| whole(earlier.rate * PORTION_S));
+    (source.delivered * TRUST).max(TRIAL * TRUST).max(earlier)
 }
 
 /// Least groups that are worth a question to a source.

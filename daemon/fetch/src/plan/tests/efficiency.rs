@@ -58,6 +58,15 @@ fn three_sources_of_different_speed_are_used_for_a_small_file_too() {
 }
 
 #[test]
+fn pieces_that_are_checked_whole_cost_little() {
+    for (name, megabytes_in_all, wanted) in [("pieces", 20, 0.85), ("pieces", 200, 0.96)] {
+        let mut actors = three(2.0, 5.0, 10.0);
+        actors.iter_mut().skip(1).for_each(|actor| actor.facts.grain = 16);
+        check(name, &actors, megabytes(megabytes_in_all), wanted);
+    }
+}
+
+#[test]
 fn a_fastest_source_that_stalls_costs_little() {
     for after in [10, 40, 80, 100] {
         let actors = [
@@ -124,5 +133,21 @@ fn origin_mirror_and_a_neighbour_that_does_not_keep_up_work_together() {
     for speeds in [(10.0, 5.0, 5.0), (5.0, 10.0, 2.0), (10.0, 2.0, 8.0)] {
         let actors = [Actor::origin(speeds.0), Actor::mirror(speeds.1), Actor::neighbour(speeds.2)];
         check_once("mixed", &actors, megabytes(200), 0.9, 1);
+    }
+}
+
+#[test]
+fn what_is_known_from_earlier_helps_and_what_was_so_once_misleads_little() {
+    let known = |times: f64| -> Vec<Actor> {
+        three(2.0, 5.0, 10.0).into_iter().map(|actor| actor.known(times)).collect()
+    };
+    for seed in SEEDS {
+        check_once("known", &known(1.0), megabytes(20), 0.92, seed);
+        for times in [0.1, 10.0] {
+            check_once("misled", &known(times), megabytes(200), 0.95, seed);
+        }
+        let [origin, slow, fast] =
+            [Actor::origin(5.0), Actor::mirror(0.2).known(50.0), Actor::mirror(10.0).known(0.02)];
+        check_once("changed", &[origin.known(1.0), slow, fast], megabytes(200), 0.9, seed);
     }
 }

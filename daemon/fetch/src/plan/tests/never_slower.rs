@@ -77,3 +77,12 @@ fn a_crowd_of_bad_ones_costs_no_more() {
     ];
     check(&crowd);
 }
+
+#[test]
+fn a_mirror_that_was_good_once_and_is_not_costs_no_more() {
+    for trouble in [Trouble::Silent, Trouble::Dies(0), Trouble::Stalls(100), Trouble::Refuses, Trouble::Lies]
+    {
+        check(&[Actor::mirror(20.0).known(1.0).with(trouble)]);
+        check(&[Actor::stranger(20.0).known(1.0).with(trouble)]);
+    }
+}

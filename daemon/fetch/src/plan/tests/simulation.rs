@@ -9,7 +9,7 @@ use std::time::Duration;
 use kith_model::range::{GroupSet, GroupSpan};
 
 use crate::plan::sources::{as_f64, whole};
-use crate::plan::{Action, Demand, Ending, Facts, LANES_MAX, LaneId, Place, Plan, SourceId};
+use crate::plan::{Action, Demand, Ending, Estimate, Facts, LANES_MAX, LaneId, Place, Plan, SourceId};
 
 /// The clock's step, in seconds and as a duration.
 const STEP_S: f64 = 0.001;
@@ -104,6 +104,12 @@ impl Actor {
 
     pub(super) fn neighbour(speed: f64) -> Self {
         Self::new(Place::Near, speed * MB_S, 1)
+    }
+
+    /// It was so many times as fast in an earlier download.
+    pub(super) fn known(mut self, times: f64) -> Self {
+        self.facts.earlier = Some(Estimate { rate: self.rate * times, first_byte: self.delay });
+        self
     }
 
     pub(super) fn with(self, trouble: Trouble) -> Self {
