@@ -7,18 +7,18 @@
 //! Bytes of a neighbour are checked against the object it claims, group by group, before they come here. Whether that
 //! object is the right one is decided when the whole is here: the leaves fold to the claimed root, and the digests
 //! that the origin told are met. When not, what came from neighbours is thrown away and the origin goes on.
-//! Where the origin told a strong digest, bytes of neighbours are held back from readers until that check, as long
-//! as it is at most [`HOLD_BACK_MAX`] away: a lie then costs the client nothing but those seconds. Past that, and
-//! where there is nothing to check against, signed claims are good enough to stream when boxes say so that may be
-//! believed ([`claims`]). What mirrors sent is told apart from that in [`leads`].
+//! The check is in [`verdict`]; what may be shown before it in [`hold_back`], whose claims are believed in [`claims`],
+//! what mirrors sent in [`leads`], what boxes gave that fetch the same in [`circle`].
 
 mod circle;
 mod claims;
+mod hold_back;
 mod leads;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -29,8 +29,8 @@ use kith_model::key::Target;
 use kith_model::ladder::Strength;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
-use kith_model::representation::{Standing, StrongValidator};
-use kith_store::{Finish, FinishError, Writer};
+use kith_model::representation::StrongValidator;
+use kith_store::Writer;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -38,26 +38,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::audience::{Audience, Verdict};
-use crate::counters::{BySource, Counters};
-use crate::fetcher::unix_now;
+use crate::counters::Counters;
 use crate::holders::Holders;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
 use crate::share::{Gathering, Share};
-use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind, Truth};
+use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind};
 use crate::speeds::Speeds;
 
 /// How long a job goes on after its last reader left: a player that seeks or a client that retries comes back
 /// within seconds.
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
-
-/// Longest wait for a check that makes a neighbour's bytes beyond doubt. Longer, and a household is better served by
-/// the signed word of its own box.
-const HOLD_BACK_MAX: Duration = Duration::from_secs(6);
-
-/// Before this the rate of a neighbour is not known well enough to judge how far away the check is.
-const HOLD_BACK_MIN: Duration = Duration::from_millis(500);
 
 /// Reports of lanes that wait for the job; each lane waits when it is full.
 const REPORTS_MAX: usize = 64;
@@ -118,7 +110,7 @@ pub(crate) struct Job {
     audience: Arc<Audience>,
     ghosts: Vec<Demand>,
     alone_since: Option<Instant>,
-    hold_back: HoldBack,
+    hold_back: hold_back::HoldBack,
     // the frame
     reach: Reach,
     counters: Arc<Counters>,
@@ -129,18 +121,6 @@ pub(crate) struct Job {
     is_tagged: bool,
     host: String,
     speeds: Arc<Speeds>,
-}
-
-/// Whether bytes of neighbours are shown to readers as they come.
-struct HoldBack {
-    held: Arc<AtomicBool>,
-    since: Option<Instant>,
-}
-
-impl HoldBack {
-    fn is_shown(&self) -> bool {
-        !self.held.load(Relaxed)
-    }
 }
 
 impl Job {
@@ -183,7 +163,7 @@ impl Job {
             audience,
             ghosts: Vec::new(),
             alone_since: None,
-            hold_back: HoldBack { held: Arc::new(AtomicBool::new(held)), since: None },
+            hold_back: hold_back::HoldBack::new(held),
             reach,
             counters,
             holders,
@@ -304,8 +284,7 @@ impl Job {
     fn wake(&self) -> Instant {
         let plan = self.plan.next_wake(self.now()).map(|at| self.began + at);
         let linger = self.alone_since.map(|since| since + LINGER);
-        let show = self.hold_back.since.map(|since| since + HOLD_BACK_MAX);
-        [plan, linger, show, self.next_look()]
+        [plan, linger, self.hold_back.ends_at(), self.next_look()]
             .into_iter()
             .flatten()
             .filter(|at| *at > Instant::now())
@@ -448,121 +427,6 @@ impl Job {
         self.length = Some(length);
         self.audience.length_told(length);
         self.plan.length_known(groups_of(length));
-    }
-
-    /// Holds a neighbour's bytes back only while the check of the whole is near.
-    async fn judge_hold_back(&mut self, kind: SourceKind) {
-        if kind != SourceKind::Neighbour || self.hold_back.is_shown() {
-            return;
-        }
-        let since = *self.hold_back.since.get_or_insert_with(Instant::now);
-        if since.elapsed() < HOLD_BACK_MIN {
-            return;
-        }
-        let rate: f64 = self.claims.streaming().filter_map(|id| self.plan.proven_rate(id)).sum();
-        let missing =
-            self.length.map_or(0, |length| groups_of(length).saturating_sub(self.plan.held().len()));
-        let patience = HOLD_BACK_MAX.saturating_sub(since.elapsed());
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let needed = missing as f64 / rate.max(1.0);
-        if needed > patience.as_secs_f64() {
-            self.show().await;
-        }
-    }
-
-    async fn show_late(&mut self) {
-        if self.hold_back.since.is_some_and(|since| since.elapsed() >= HOLD_BACK_MAX) {
-            self.show().await;
-        }
-    }
-
-    async fn show(&mut self) {
-        self.hold_back.since = None;
-        if self.hold_back.held.swap(false, Relaxed) {
-            debug!(host = %self.host, "streaming under a signed claim");
-            self.writer.release().await;
-        }
-    }
-
-    /// Everything is here: check it and store it. Nothing when there is more to fetch after all.
-    async fn conclude(&mut self) -> Option<Stop> {
-        self.close_lanes().await;
-        let length = self.length?;
-        self.weigh();
-        if !self.is_vouched() {
-            warn!(host = %self.host, "the boxes that claimed it are not paired any more; what came is thrown away");
-            self.retract().await;
-            return None;
-        }
-        let near = self.audience.neighbour_groups();
-        let checked = self.writer.told().told() == Strength::Strong;
-        let expected = if near.is_empty() { None } else { self.claims.used() };
-        let first_hand = near.is_empty() || checked;
-        let standing = match self.reach {
-            Reach::Household => Standing::Household,
-            Reach::Anyone if first_hand => Standing::FirstHand,
-            Reach::Anyone => Standing::Claimed,
-        };
-        let finish = Finish { length, expected, standing, representation: true, now: unix_now() };
-        if let Err(error) = self.writer.check(finish).await {
-            return self.refute(&error).await;
-        }
-        // The bytes are right: readers need not wait for the disk.
-        self.writer.approve().await;
-        self.audience.decide(Verdict::Right);
-        // Two honest answers may have one date and length.
-        let is_proof = checked || (first_hand && self.is_tagged);
-        if is_proof {
-            self.judge_units().await;
-        }
-        match self.writer.finish(finish).await {
-            Ok(finished) => {
-                let BySource { origin, neighbour, mirror } = self.audience.bytes_by_source();
-                info!(host = %self.host, object = %finished.info.id, length, origin, neighbour, mirror, "stored");
-                if is_proof {
-                    self.judge(finished.info.id);
-                }
-                self.note_holders(finished.info.id);
-                Some(Stop::Stored(finished.info.id))
-            }
-            Err(error) => {
-                warn!(host = %self.host, %error, "not stored");
-                Some(Stop::Failed(error.to_string()))
-            }
-        }
-    }
-
-    /// The whole is not what was claimed or told. What came from next door is thrown away; the origin goes on.
-    async fn refute(&mut self, error: &FinishError) -> Option<Stop> {
-        if !matches!(error, FinishError::Write(_)) && self.refute_mirrors(error).await {
-            return None;
-        }
-        let lies = self.audience.neighbour_groups();
-        let from_others = !lies.is_empty() || self.audience.is_mirrored();
-        if !from_others || matches!(error, FinishError::Write(_)) {
-            warn!(host = %self.host, %error, "the object is not what the origin said; it is thrown away");
-            if !matches!(error, FinishError::Write(_)) {
-                self.note_mismatch(SourceKind::Origin);
-            }
-            self.writer.discard().await;
-            return Some(Stop::Failed(error.to_string()));
-        }
-        warn!(host = %self.host, %error, "a claim was false; what came under it is thrown away");
-        if self.has_given() {
-            // Whose bytes are wrong shows when the origin has sent them again.
-            self.retract().await;
-            return None;
-        }
-        let truth = match error {
-            FinishError::DigestMismatch { algorithm } => Truth::Digest(*algorithm),
-            _ => Truth::Parts,
-        };
-        if lies.is_empty() {
-            self.retract().await;
-        } else {
-            self.refute_claims(truth).await;
-        }
-        None
     }
 
     async fn close_lanes(&mut self) {
