@@ -22,6 +22,8 @@ pub(super) struct LaneState {
     /// Whether anything came over it.
     pub(super) delivered: bool,
     pub(super) stalled: bool,
+    /// One past the last group that was asked for.
+    pub(super) asked_end: u64,
     /// Silence after which it is not counted on.
     patience: Duration,
 }
@@ -127,6 +129,7 @@ impl Lanes {
             progress_at: now,
             delivered: false,
             stalled: false,
+            asked_end: span.end(),
             patience: if self.patient.contains(&source) { 2 * STALL } else { STALL },
         };
         self.open.insert(id, state);

@@ -47,6 +47,12 @@ const TRIED_AGAIN_S: f64 = 5.0;
 /// Seconds by which a download must end sooner for a lane to be split.
 const GAIN_MIN_S: f64 = 0.04;
 
+/// How many times more is taken from a lane than comes over it for nothing: near the end crumbs were cut off crumbs.
+const WASTE_WORTH: f64 = 2.0;
+
+/// Seconds that bytes are on their way, at least, as far as is known.
+const WAY_S: f64 = 0.02;
+
 /// Groups of an object of which one may be asked of two sources at once near the end, when one of them is silent.
 const RACE_SHARE: u64 = 200;
 
@@ -250,12 +256,22 @@ impl Plan {
             self.race(id, taken, now);
             return;
         }
+        if !is_silent && as_f64(taken.len()) < self.waste_of(lane) * WASTE_WORTH {
+            return;
+        }
         let loser = lane.source;
         self.lanes.cut(victim, taken.start());
         self.lanes.open(id, taken, now);
         if let Some(loser) = self.sources.get_mut(loser).filter(|_| is_silent && taken == rest) {
             loser.stall(now);
         }
+    }
+
+    /// Groups that are on their way when a lane is cut: what comes behind its new end was asked for, unless it was cut
+    /// before.
+    fn waste_of(&self, lane: &LaneState) -> f64 {
+        let source = self.sources.get(lane.source).filter(|_| lane.end == lane.asked_end);
+        source.map_or(0.0, |source| source.rate.unwrap_or(0.0) * source.first_byte_s().max(WAY_S) / 2.0)
     }
 
     /// Asks a second source for what a silent one still owes: whoever is first ends the other.
