@@ -2,12 +2,13 @@
 //!
 //! Shared by the job, which asks what is wanted and tells how it ends, and by its readers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kith_model::range::{ByteRange, GroupSet, GroupSpan};
 use kith_model::verify::Provenance;
+use litemap::LiteMap;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
@@ -41,7 +42,7 @@ pub(crate) struct Audience {
 
 #[derive(Debug, Default)]
 struct Seats {
-    demands: BTreeMap<u64, Demand>,
+    demands: LiteMap<u64, Demand>,
     /// What an earlier fetch had left.
     on_shelf: GroupSet,
     from_neighbours: GroupSet,

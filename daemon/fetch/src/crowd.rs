@@ -19,11 +19,12 @@
 //!
 //! Knows no clock, no connection, no bytes; whether what came is right is not its business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kith_model::limits::CROWD_MEMBERS_MAX;
 use kith_model::range::{GroupSet, GroupSpan};
+use litemap::LiteMap;
 
 pub use self::blocks::{BLOCK, Blocks, UNIT};
 use self::member::{Member, Pace};
@@ -126,12 +127,12 @@ pub struct Crowd {
     us: MemberId,
     blocks: Blocks,
     pace: Pace,
-    members: BTreeMap<MemberId, Member>,
+    members: LiteMap<MemberId, Member>,
     /// Boxes that were of no use.
     out: BTreeSet<MemberId>,
     working: Vec<u64>,
     /// First group of each unit that is on its way.
-    takes: BTreeMap<u64, MemberId>,
+    takes: LiteMap<u64, MemberId>,
     /// What a reader waits for.
     waiting: Option<Waiting>,
     look_at: Duration,
@@ -144,10 +145,10 @@ impl Crowd {
             us,
             blocks: Blocks::of(groups),
             pace: Pace::default(),
-            members: BTreeMap::new(),
+            members: LiteMap::new(),
             out: BTreeSet::new(),
             working: Vec::new(),
-            takes: BTreeMap::new(),
+            takes: LiteMap::new(),
             waiting: None,
             look_at: Duration::ZERO,
         }
@@ -361,7 +362,7 @@ impl Crowd {
 
     // rules 3 to 5
     fn choose(&self, view: &View<'_>, elsewhere: &GroupSet, now: Duration) -> Option<u64> {
-        let mut unbegun: BTreeMap<MemberId, Vec<u64>> = BTreeMap::new();
+        let mut unbegun: LiteMap<MemberId, Vec<u64>> = LiteMap::new();
         let mut begun = Vec::new();
         for block in self.candidates(view, elsewhere) {
             if self.members.values().any(|member| member.has_begun(block, now)) {
@@ -381,7 +382,7 @@ impl Crowd {
                 theirs.push(block);
             }
         }
-        let most = unbegun.into_values().max_by_key(Vec::len);
+        let most = unbegun.into_iter().map(|(_, blocks)| blocks).max_by_key(Vec::len);
         match most {
             // Its owner takes the first one next.
             Some(blocks) if blocks.len() > 1 => {

@@ -16,7 +16,6 @@ mod hold_back;
 mod leads;
 mod verdict;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -31,6 +30,7 @@ use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan, groups_of};
 use kith_model::representation::StrongValidator;
 use kith_store::Writer;
+use litemap::LiteMap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -95,9 +95,9 @@ pub(crate) struct Job {
     writer: Arc<Writer>,
     length: Option<u64>,
     // who delivers
-    sources: BTreeMap<SourceId, Arc<dyn Source>>,
+    sources: LiteMap<SourceId, Arc<dyn Source>>,
     claims: claims::Claims,
-    lanes: BTreeMap<LaneId, LaneHandle>,
+    lanes: LiteMap<LaneId, LaneHandle>,
     tasks: JoinSet<()>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     found: BoxStream<'static, Found>,
@@ -150,9 +150,9 @@ impl Job {
             plan,
             writer: Arc::new(writer),
             length: draft.length,
-            sources: BTreeMap::new(),
+            sources: LiteMap::new(),
             claims: claims::Claims::default(),
-            lanes: BTreeMap::new(),
+            lanes: LiteMap::new(),
             tasks: JoinSet::new(),
             reports: mpsc::channel(REPORTS_MAX),
             found,
@@ -431,7 +431,7 @@ impl Job {
 
     async fn close_lanes(&mut self) {
         self.plan.lanes_closed();
-        for lane in std::mem::take(&mut self.lanes).into_values() {
+        for (_, lane) in std::mem::take(&mut self.lanes) {
             lane.stop.cancel();
         }
         // Lanes may be waiting to report while they are being stopped.

@@ -2,11 +2,10 @@
 //!
 //! Pure: time is passed in, bytes come and go as slices. Whether a key may come in is decided here and nowhere else.
 
-use std::collections::BTreeMap;
-
 use kith_model::limits::{self, STRIKE_WINDOW, STRIKES_KEPT_MAX, STRIKES_MAX};
 use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
+use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 
 use crate::identity::{NodeId, NodeKey};
@@ -195,7 +194,7 @@ pub enum PeersError {
 /// All paired boxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peers {
-    by_id: BTreeMap<NodeId, Peer>,
+    by_id: LiteMap<NodeId, Peer>,
 }
 
 #[derive(Encode, Decode)]
@@ -214,8 +213,10 @@ impl Peers {
         if stored.version != FORMAT_VERSION {
             return Err(PeersError::Version(stored.version));
         }
-        let mut by_id = BTreeMap::new();
-        by_id.extend(stored.peers.into_iter().map(|peer| (peer.key().id(), peer)));
+        let mut by_id = LiteMap::new();
+        for peer in stored.peers {
+            by_id.insert(peer.key().id(), peer);
+        }
         Ok(Self { by_id })
     }
 

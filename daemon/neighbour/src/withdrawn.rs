@@ -2,13 +2,14 @@
 //!
 //! Pure: time is passed in, bytes come and go as slices. Names are hashes, so the file tells nobody what was held.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use kith_model::limits::{
     PAIRED_MAX, WITHDRAWAL_AGE, WITHDRAWALS_AT_ONCE_MAX, WITHDRAWALS_MAX, WITHDRAWALS_PER_HOUR_MAX,
 };
 use kith_model::sharing::Audience;
 use kith_model::time::UnixMillis;
+use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 
 use crate::claim::Subject;
@@ -59,7 +60,7 @@ pub struct Log {
     first: u64,
     entries: VecDeque<Entry>,
     /// The number that a box is to be told next.
-    next: BTreeMap<NodeId, u64>,
+    next: LiteMap<NodeId, u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -91,8 +92,10 @@ impl Log {
             && stored.entries.len() <= WITHDRAWALS_MAX
             && stored.told.len() <= PAIRED_MAX
             && stored.first <= u64::MAX / 2;
-        let mut next = BTreeMap::new();
-        next.extend(stored.told.iter().map(|told| (NodeId::from_bytes(told.id), told.next)));
+        let mut next = LiteMap::new();
+        for told in &stored.told {
+            next.insert(NodeId::from_bytes(told.id), told.next);
+        }
         is_ours.then(|| Self { first: stored.first, entries: stored.entries.into(), next })
     }
 

@@ -5,13 +5,13 @@
 //! give is shown to readers at once, as everything that boxes of the same owner sign. When the whole is not what the
 //! origin said, all of it is dropped, the origin sends it again, and every unit is compared with what was signed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use kith_model::range::{GroupSet, GroupSpan, groups_of};
 use kith_model::verify;
+use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -33,8 +33,8 @@ pub(super) struct Circle {
     crowd: Crowd,
     share: Arc<Share>,
     words: BoxStream<'static, Word>,
-    members: BTreeMap<MemberId, Arc<dyn Source>>,
-    takes: BTreeMap<LaneId, Take>,
+    members: LiteMap<MemberId, Arc<dyn Source>>,
+    takes: LiteMap<LaneId, Take>,
     opened: u64,
     /// What the origin sent us.
     origin: SourceId,
@@ -58,8 +58,8 @@ impl Circle {
             crowd: Crowd::new(gathering.us, groups_of(share.length())),
             share,
             words: gathering.words.fuse().boxed(),
-            members: BTreeMap::new(),
-            takes: BTreeMap::new(),
+            members: LiteMap::new(),
+            takes: LiteMap::new(),
             opened: 0,
             origin,
             from_origin: held,

@@ -5,12 +5,13 @@
 //! no digest to wait for. It has to show a group that the origin has sent before anything else ([`crate::sampled`]). When the check fails, what mirrors sent is dropped and they are blamed; the origin sends it
 //! again, and the download takes as long as from the origin alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kith_model::ladder::Strength;
 use kith_model::limits::{MIRRORS_AT_ONCE_MAX, MIRRORS_MAX};
 use kith_store::FinishError;
+use litemap::LiteMap;
 use tracing::{debug, warn};
 
 use super::Job;
@@ -24,7 +25,7 @@ pub(super) struct Mirrors {
     /// Those that have not been needed yet, or cannot be used yet.
     waiting: VecDeque<(Arc<dyn Source>, Proof)>,
     /// Those that were put to use, also when they are of none any more.
-    used: BTreeMap<SourceId, Proof>,
+    used: LiteMap<SourceId, Proof>,
     /// The first group that the origin sends.
     origin_began: u64,
     /// Whether one has delivered since [`Job::spare_part_readers`] looked.
@@ -146,7 +147,7 @@ impl Job {
     /// Uses no mirror any more.
     pub(super) fn give_mirrors_up(&mut self) {
         self.mirrors.waiting.clear();
-        for id in std::mem::take(&mut self.mirrors.used).into_keys() {
+        for (id, _) in std::mem::take(&mut self.mirrors.used) {
             self.plan.source_removed(id);
             self.sources.remove(&id);
         }

@@ -2,10 +2,11 @@
 //!
 //! Knows nothing of why a lane is opened, cut or closed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kith_model::range::GroupSpan;
+use litemap::LiteMap;
 
 use super::STALL;
 use super::terms::{Action, LaneId, SourceId};
@@ -53,7 +54,7 @@ impl LaneState {
 /// All open lanes, and the actions that are not done yet.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    open: BTreeMap<LaneId, LaneState>,
+    open: LiteMap<LaneId, LaneState>,
     opened: u64,
     pending: VecDeque<Action>,
     /// Sources whose pieces come slowly because they are large.
@@ -164,7 +165,8 @@ impl Lanes {
     pub(super) fn mark_stalled(&mut self, now: Duration) -> Option<SourceId> {
         let stalled = self
             .open
-            .values_mut()
+            .iter_mut()
+            .map(|(_, lane)| lane)
             .find(|lane| !lane.stalled && now.saturating_sub(lane.progress_at) >= lane.patience)?;
         stalled.stalled = true;
         Some(stalled.source)

@@ -2,8 +2,9 @@
 //!
 //! Knows no lane and no span: lanes report groups and moments, the plan asks for rates and ranks.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use litemap::LiteMap;
 
 use super::terms::{Estimate, Facts, Place, SourceId};
 
@@ -188,7 +189,7 @@ impl SourceState {
 /// All sources of one job.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    known: BTreeMap<SourceId, SourceState>,
+    known: LiteMap<SourceId, SourceState>,
     added: u32,
 }
 
