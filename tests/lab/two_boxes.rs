@@ -167,6 +167,8 @@ fn a_box_that_lets_nobody_else_in_is_not_told_of() -> Result<()> {
     kith_tests::pairing::pair(&house.a, &house.b)?;
     house.wait_connected()?;
     house.fill_a("a.iso")?;
+    // Else the origin may be done before the neighbour was asked.
+    house.lab.shape_uplinks(UPLINK_MBIT)?;
 
     assert_eq!(house.request(&house.b, "a.iso").fetch()?.sha256, body.sha256());
 
