@@ -408,11 +408,11 @@ pub const FILTER_INTERVAL: Duration = Duration::from_secs(10);
 /// gathered first, for [`FILTER_GATHER_STEP`] more for each further one.
 pub const FILTER_PROMPT_MAX: usize = 7;
 
-/// The step: with 29 neighbours two hours, in which a box stores some files.
-pub const FILTER_GATHER_STEP: Duration = Duration::from_secs(6 * 60);
+/// The step: with 29 neighbours three hours, in which a box stores some files.
+pub const FILTER_GATHER_STEP: Duration = Duration::from_secs(8 * 60);
 
 /// And at most for so long.
-pub const FILTER_GATHER_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+pub const FILTER_GATHER_MAX: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// How long nothing is told to a neighbour that did not take a filter in: it asks directly then.
 pub const FILTER_REFUSED_PAUSE: Duration = Duration::from_secs(300);

@@ -9,11 +9,12 @@
 //! (`tests/simulation/README.md`).
 //!
 //! **Admission.** Everything that arrives is kept, since what goes to a client goes over the disk in any case, and a
-//! download is to be there tomorrow. But it is on probation: its worth is the bare time, without weight. When room is
-//! needed, what is lowest is looked at once: if another box that holds it comes first, it goes; if not, this is the
-//! neighbourhood's last copy and has its weight. Who comes first all boxes reckon alike and without a word
-//! ([`precedence`]), so of two copies never both go because of each other. Each use begins a new probation. What goes
-//! leaves a ghost: if it comes back soon, its uses count again.
+//! download is to be there tomorrow. But what came from next door is a *second* copy: its worth is the bare time, without
+//! weight. When room is needed, and it is lowest, it is looked at: if another box still holds it, it goes; if not, it has
+//! become the neighbourhood's last copy, and is a *first* one from now on, with its weight. What a website sent is a first
+//! copy from the start, and asks nobody: filters that hit by chance must not cost the last copy. So of copies that came
+//! from each other one stays, where it was asked for first, and no two boxes throw the same thing away because of each
+//! other. What goes leaves a ghost: if it comes back soon, its uses count again.
 
 use std::collections::VecDeque;
 
@@ -38,9 +39,6 @@ const MISS_BYTES: u64 = 16 * 1024 * 1024;
 /// How many times as much as a byte of a large object one of a small object weighs at most.
 const DENSITY_MAX: u64 = 8;
 
-/// Copies in other boxes that count as uses: a box that lies tells of as many as it likes.
-const USES_BEHIND_MAX: u32 = 3;
-
 /// After this many hours without use half of the uses are forgotten: a week.
 const FORGET_AFTER_HOURS: u32 = 7 * 24;
 
@@ -53,30 +51,30 @@ pub struct Stay {
     pub last_hour: u32,
     /// How often it was used; half is forgotten for each week without.
     pub uses: u32,
-    /// Whether it was looked at since.
-    pub stage: Stage,
+    /// Which copy it is.
+    pub copy: Copy,
 }
 
-/// Where an object is in its stay. Each use begins a new one.
+/// Which of the neighbourhood's copies an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It was not looked at yet: it goes if another box keeps a copy.
-    Probation,
-    /// This box keeps the neighbourhood's last copy.
-    Kept,
+pub enum Copy {
+    /// The first one, or the last: it has its weight.
+    First,
+    /// It came from next door: it goes when it is low while another box holds it.
+    Second,
 }
 
 impl Stay {
     /// The stay that begins with a use, at this time of the clock.
-    fn begin(clock: u32, hour: u32, uses: u32) -> Self {
-        Self { worth: clock, last_hour: hour, uses, stage: Stage::Probation }
+    fn begin(clock: u32, hour: u32, uses: u32, length: u64, copy: Copy) -> Self {
+        let weight = if copy == Copy::First { weight(uses, length) } else { 0 };
+        Self { worth: clock.saturating_add(weight), last_hour: hour, uses, copy }
     }
 
-    /// With its weight. Copies behind it will go: each was somebody's use.
-    fn kept(self, length: u64, behind: u32) -> Self {
-        let uses = self.uses.saturating_add(behind.min(USES_BEHIND_MAX)).min(USES_MAX);
-        let worth = self.worth.saturating_add(weight(uses, length));
-        Self { worth, uses, stage: Stage::Kept, ..self }
+    /// Nobody else holds it any more.
+    fn left_alone(self, length: u64) -> Self {
+        let worth = self.worth.saturating_add(weight(self.uses, length));
+        Self { worth, copy: Copy::First, ..self }
     }
 
     fn uses_left(self, hour: u32) -> u32 {
@@ -91,22 +89,6 @@ fn weight(uses: u32, length: u64) -> u32 {
     let for_the_wait = (MISS_BYTES * hours / length.max(1)).min((DENSITY_MAX - 1) * hours);
     let uses = u64::from(uses.clamp(1, USES_COUNTED_MAX));
     u32::try_from(uses * uses * (hours + for_the_wait)).unwrap_or(u32::MAX)
-}
-
-/// Which of the boxes that hold an object keeps it longest: the one with the highest number. All boxes reckon it alike,
-/// and it is another one for each object (rendezvous hashing).
-pub fn precedence(object: &ObjectId, node: &[u8; 32]) -> u64 {
-    let hash = blake3::keyed_hash(node, object.as_bytes());
-    hash.as_bytes().first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// How many other boxes hold an object, as far as is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Copies {
-    /// Those that come before this one, and so keep it longer.
-    pub ahead: u32,
-    /// Those that come after it.
-    pub behind: u32,
 }
 
 /// An object low in the order.
@@ -160,30 +142,30 @@ impl Policy {
     }
 
     /// An object has arrived.
-    pub fn arrived(&mut self, id: &ObjectId, hour: u32) -> Stay {
+    pub fn arrived(&mut self, id: &ObjectId, length: u64, copy: Copy, hour: u32) -> Stay {
         let before = self.ghosts.take(id).map_or(0, |ghost| ghost.uses_left(hour));
-        Stay::begin(self.clock(hour), hour, before.saturating_add(1).min(USES_MAX))
+        Stay::begin(self.clock(hour), hour, before.saturating_add(1).min(USES_MAX), length, copy)
     }
 
-    /// An object was found that arrived in an hour long ago: the index was made anew.
-    pub fn found(arrived_hour: u32) -> Stay {
-        Stay::begin(arrived_hour, arrived_hour, 1)
+    /// An object was found that arrived in an hour long ago: the index was made anew. Who else has it will show.
+    pub fn found(length: u64, arrived_hour: u32) -> Stay {
+        Stay::begin(arrived_hour, arrived_hour, 1, length, Copy::Second)
     }
 
     /// An object was used `count` times more.
-    pub fn used(&self, stay: Stay, hour: u32, count: u32) -> Stay {
+    pub fn used(&self, stay: Stay, length: u64, hour: u32, count: u32) -> Stay {
         let uses = stay.uses_left(hour).saturating_add(count).clamp(1, USES_MAX);
-        Stay::begin(self.clock(hour), hour, uses)
+        Stay::begin(self.clock(hour), hour, uses, length, stay.copy)
     }
 
-    /// Takes objects off the shelf until `goal_bytes` are free or nothing is left that may go. `copies` says who else
-    /// holds an object. Returns how many went, and their bytes.
+    /// Takes objects off the shelf until `goal_bytes` are free or nothing is left that may go. `copies` says how
+    /// many other boxes hold an object. Returns how many went, and their bytes.
     pub fn make_room<O: Order>(
         &mut self,
         order: &mut O,
         goal_bytes: u64,
         hour: u32,
-        copies: &dyn Fn(&ObjectId) -> Copies,
+        copies: &dyn Fn(&ObjectId) -> u32,
     ) -> Result<(u64, u64), O::Error> {
         let (mut count, mut freed_bytes) = (0, 0);
         while freed_bytes < goal_bytes {
@@ -197,16 +179,10 @@ impl Policy {
                 if freed_bytes >= goal_bytes || stay.worth > least_moved {
                     break;
                 }
-                let kept = match stay.stage {
-                    Stage::Kept => None,
-                    Stage::Probation => match copies(&id) {
-                        Copies { ahead: 0, behind } => Some(stay.kept(length, behind)),
-                        Copies { .. } => None,
-                    },
-                };
-                if let Some(kept) = kept {
-                    least_moved = least_moved.min(kept.worth);
-                    order.put(&id, kept)?;
+                if stay.copy == Copy::Second && copies(&id) == 0 {
+                    let alone = stay.left_alone(length);
+                    least_moved = least_moved.min(alone.worth);
+                    order.put(&id, alone)?;
                 } else {
                     freed_bytes += order.remove(&id)?;
                     count += 1;

@@ -1,37 +1,31 @@
-//! Who else holds what this box may soon throw away.
+//! Who else holds what this box may soon throw away: what neighbours have told by their filters. Nothing is asked.
 //!
-//! Neighbours have told by their filters what they may be asked for; who of all holders keeps an object longest is
-//! reckoned by each box for itself ([`precedence`]). Nothing is asked and nothing is said. What is wrong with a filter
-//! costs little: one in a hundred is taken for a copy that is none, and a filter so dense that it hits everything is not
-//! believed. A box that lies can make others throw away what they would have thrown away a little later.
+//! Only second copies are looked for, so what is wrong costs little: of what a filter hits by chance a copy is thrown away
+//! that nobody else has, which came from next door a while ago and was not asked for since. A filter so dense that it hits
+//! everything is not believed.
 
 use kith_model::object::ObjectId;
-use kith_model::shelf::{Copies, precedence};
 use kith_model::trust::Role;
 
 use crate::room::Room;
 
-/// How many other boxes hold an object.
-pub(crate) fn count(room: &Room, object: &ObjectId) -> Copies {
+/// How many other boxes hold an object, as far as it can be had from them again.
+pub(crate) fn count(room: &Room, object: &ObjectId) -> u32 {
     let subjects = room.shelf.subjects(object);
-    let mut copies = Copies::default();
     if subjects.is_empty() {
-        return copies;
+        return 0;
     }
-    let ours = precedence(object, room.identity.id().as_bytes());
-    let mut ahead_elsewhere = 0u32;
+    let (mut mine, mut others) = (0, 0u32);
     for session in room.sessions.all() {
-        let Some((role, _)) = room.registry.paired(&session.key) else { continue };
         if !session.ear().surely_holds(&subjects) {
             continue;
         }
-        match role {
-            _ if precedence(object, session.id.as_bytes()) < ours => copies.behind += 1,
-            Role::Mine => copies.ahead += 1,
-            Role::Neighbour => ahead_elsewhere += 1,
+        match room.registry.paired(&session.key) {
+            Some((Role::Mine, _)) => mine += 1,
+            Some((Role::Neighbour, _)) => others += 1,
+            None => {}
         }
     }
-    // Of other households a download needs two claims (DESIGN section 5): the first copy there alone replaces none.
-    copies.ahead += ahead_elsewhere.saturating_sub(1);
-    copies
+    // Of other households a download needs two claims (DESIGN section 5): one copy there alone replaces none.
+    mine + others.saturating_sub(1)
 }

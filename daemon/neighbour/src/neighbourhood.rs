@@ -12,7 +12,6 @@ use kith_fetch::share::{Gathering, Share};
 use kith_fetch::source::{Finder, Found, Wanted};
 use kith_model::limits::PAIRING_TIMEOUT;
 use kith_model::representation::Representation;
-use kith_model::shelf::Copies;
 use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_store::Store;
@@ -221,7 +220,7 @@ impl Neighbourhood {
         let room = Room::new(Parts { config, identity, registry, store, endpoint, instance });
         let counting = Arc::downgrade(&room);
         room.store.count_copies(Box::new(move |object| {
-            counting.upgrade().map_or_else(Copies::default, |room| copies::count(&room, object))
+            counting.upgrade().map_or(0, |room| copies::count(&room, object))
         }));
         room.tracker.spawn(connect::accept(Arc::clone(&room)).boxed());
         room.tracker.spawn(dial::run(Arc::clone(&room)).boxed());

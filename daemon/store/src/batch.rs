@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
         tables: &mut Tables<'_>,
         object: NewObject,
     ) -> Result<Result<ObjectInfo, WriteError>, IndexError> {
-        let NewObject { record: fresh, bytes } = object;
+        let NewObject { record: fresh, bytes, copy } = object;
         let id = fresh.info.id;
         let held = tables.record(&id)?;
         if let (None, NewBytes::Held) = (&held, &bytes) {
@@ -145,7 +145,7 @@ impl<'a> Batch<'a> {
             NewBytes::Inline | NewBytes::Held => None,
         };
         self.put(tables, None, &fresh)?;
-        let stay = self.cellar.policy().arrived(&id, self.cellar.clock.hour());
+        let stay = self.cellar.policy().arrived(&id, fresh.info.length, copy, self.cellar.clock.hour());
         tables.set_stay(&id, stay)?;
         self.gone.remove(&id);
         self.arrived.insert(id, files);
@@ -323,8 +323,8 @@ impl<'a> Batch<'a> {
     pub(crate) fn write_accesses(&mut self, tables: &mut Tables<'_>) -> Result<(), IndexError> {
         let hour = self.cellar.clock.hour();
         for (id, count) in self.cellar.take_accesses() {
-            if let Some(stay) = tables.stay(&id)? {
-                tables.set_stay(&id, self.cellar.policy().used(stay, hour, count))?;
+            if let (Some(stay), Some(info)) = (tables.stay(&id)?, tables.info(&id)?) {
+                tables.set_stay(&id, self.cellar.policy().used(stay, info.length, hour, count))?;
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kith_model::limits;
 use kith_model::object::ObjectId;
-use kith_model::shelf::{Copies, Policy};
+use kith_model::shelf::Policy;
 use kith_model::time::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -138,9 +138,9 @@ impl Cellar {
         let _ = self.counter.set(counter);
     }
 
-    /// Who else holds an object.
-    pub(crate) fn copies(&self, id: &ObjectId) -> Copies {
-        self.counter.get().map_or_else(Copies::default, |counter| counter.of(id))
+    /// How many other boxes hold an object.
+    pub(crate) fn copies(&self, id: &ObjectId) -> u32 {
+        self.counter.get().map_or(0, |counter| counter.of(id))
     }
 
     pub(crate) fn usage(&self) -> Usage {

@@ -11,6 +11,7 @@ use kith_model::key::CacheKey;
 use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::representation::{ObjectInfo, Representation};
+use kith_model::shelf::Copy;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Batch;
@@ -54,6 +55,8 @@ pub(crate) enum Order {
 pub(crate) struct NewObject {
     pub(crate) record: Record,
     pub(crate) bytes: NewBytes,
+    /// Whether a neighbour brought it.
+    pub(crate) copy: Copy,
 }
 
 /// Where the bytes of a complete object are.

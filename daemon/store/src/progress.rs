@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kith_model::range::{GROUP_BYTES, GroupSet, GroupSpan};
 use kith_model::representation::ObjectInfo;
+use kith_model::shelf::Copy;
 use kith_model::verify::{Provenance, Run};
 
 use crate::cellar::{Cellar, Sums};
@@ -88,6 +89,11 @@ impl Progress {
             outstanding_bytes,
             ..Self::default()
         }
+    }
+
+    /// Which copy it is: a second one unless the origin sent at least half of it.
+    pub(crate) fn copy(&self) -> Copy {
+        if self.origin.len() * 2 >= self.held.len() { Copy::First } else { Copy::Second }
     }
 
     pub(crate) fn check_open(&self) -> Result<(), WriteError> {

@@ -338,7 +338,7 @@ fn adopt(
     record.representations = kept;
     tables.put(None, &record)?;
     let stored_hour = u32::try_from(record.info.stored_at.0 / 3_600_000).unwrap_or(u32::MAX);
-    tables.set_stay(id, Policy::found(stored_hour.min(cellar.clock.hour())))?;
+    tables.set_stay(id, Policy::found(record.info.length, stored_hour.min(cellar.clock.hour())))?;
     Ok(true)
 }
 

@@ -12,7 +12,7 @@ use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
-use kith_model::shelf::{Copies, Policy};
+use kith_model::shelf::Policy;
 use kith_model::time::UnixMillis;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -80,11 +80,11 @@ pub enum Purge {
     Host(String),
 }
 
-/// Says who else holds an object.
-pub(crate) struct Counter(Box<dyn Fn(&ObjectId) -> Copies + Send + Sync>);
+/// Says how many other boxes hold an object.
+pub(crate) struct Counter(Box<dyn Fn(&ObjectId) -> u32 + Send + Sync>);
 
 impl Counter {
-    pub(crate) fn of(&self, id: &ObjectId) -> Copies {
+    pub(crate) fn of(&self, id: &ObjectId) -> u32 {
         (self.0)(id)
     }
 }
@@ -147,9 +147,9 @@ impl Store {
         }
     }
 
-    /// Lets eviction know who else holds an object. To be told once; until then every copy counts as the last one. It is
-    /// called while room is made, so it must neither wait nor use the store.
-    pub fn count_copies(&self, copies: Box<dyn Fn(&ObjectId) -> Copies + Send + Sync>) {
+    /// Lets eviction know how many other boxes hold an object. To be told once; until then every copy counts as the last
+    /// one. It is called while room is made, so it must neither wait nor use the store.
+    pub fn count_copies(&self, copies: Box<dyn Fn(&ObjectId) -> u32 + Send + Sync>) {
         self.cellar.set_counter(Counter(copies));
     }
 

@@ -6,7 +6,7 @@ use kith_model::key::{CacheKey, Target};
 use kith_model::ladder::{Algorithm, Digest, Teller};
 use kith_model::object::ObjectId;
 use kith_model::representation::ObjectInfo;
-use kith_model::shelf::{Candidate, Stage, Stay};
+use kith_model::shelf::{Candidate, Copy, Stay};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::error::IndexError;
@@ -28,14 +28,14 @@ pub(crate) struct Tables<'t> {
     meta: RowsOf<'t>,
 }
 
-/// Set in the count of uses of an object that is in the last part of its stay.
-const KEPT: u32 = 1 << 31;
+/// Set in the count of uses of a first copy.
+const FIRST: u32 = 1 << 31;
 
 /// A stay as it stands in a row: worth, hour of the last use, and count of uses, little-endian.
 fn stay_to_bytes(stay: Stay) -> [u8; 12] {
-    let uses = match stay.stage {
-        Stage::Probation => stay.uses & !KEPT,
-        Stage::Kept => stay.uses | KEPT,
+    let uses = match stay.copy {
+        Copy::First => stay.uses | FIRST,
+        Copy::Second => stay.uses & !FIRST,
     };
     let mut bytes = [0; 12];
     for (at, number) in [stay.worth, stay.last_hour, uses].into_iter().enumerate() {
@@ -51,8 +51,8 @@ fn stay_from_bytes(bytes: &[u8]) -> Option<Stay> {
     Some(Stay {
         worth: u32::from_le_bytes(worth),
         last_hour: u32::from_le_bytes(last_hour),
-        uses: uses & !KEPT,
-        stage: if uses & KEPT == 0 { Stage::Probation } else { Stage::Kept },
+        uses: uses & !FIRST,
+        copy: if uses & FIRST == 0 { Copy::Second } else { Copy::First },
     })
 }
 
@@ -244,12 +244,12 @@ mod tests {
 
     #[test]
     fn a_stay_is_written_as_it_is_read() {
-        let stay = Stay { worth: 1, last_hour: 0x0203, uses: 7, stage: Stage::Probation };
+        let stay = Stay { worth: 1, last_hour: 0x0203, uses: 7, copy: Copy::Second };
         assert_eq!(stay_to_bytes(stay), [1, 0, 0, 0, 3, 2, 0, 0, 7, 0, 0, 0]);
         assert_eq!(stay_from_bytes(&stay_to_bytes(stay)), Some(stay));
-        let kept = Stay { stage: Stage::Kept, ..stay };
-        assert_eq!(stay_to_bytes(kept)[8..], [7, 0, 0, 0x80]);
-        assert_eq!(stay_from_bytes(&stay_to_bytes(kept)), Some(kept));
+        let first = Stay { copy: Copy::First, ..stay };
+        assert_eq!(stay_to_bytes(first)[8..], [7, 0, 0, 0x80]);
+        assert_eq!(stay_from_bytes(&stay_to_bytes(first)), Some(first));
         assert_eq!(stay_from_bytes(&[0; 13]), None);
     }
 }

@@ -7,6 +7,7 @@ use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSet;
 use kith_model::representation::{ObjectInfo, Representation};
+use kith_model::shelf::Copy;
 use kith_model::verify::Run;
 use tokio::sync::oneshot;
 
@@ -257,7 +258,8 @@ fn prepare(arriving: &Arriving, finish: Finish, look: Look) -> Result<(NewObject
     let record = record_of(arriving, finish, &whole)?;
     let info = record.info.clone();
     if record.inline.is_some() {
-        return Ok((NewObject { record, bytes: NewBytes::Inline }, Complete { info, outboard: None }));
+        let object = NewObject { record, bytes: NewBytes::Inline, copy: Copy::First };
+        return Ok((object, Complete { info, outboard: None }));
     }
     let held = look == Look::Shelf && is_on_shelf(&arriving.cellar, &whole.id)?;
     let bytes = if held {
@@ -271,7 +273,8 @@ fn prepare(arriving: &Arriving, finish: Finish, look: Look) -> Result<(NewObject
         NewBytes::Files(arriving.files().clone())
     };
     let outboard = arriving.open_outboard();
-    Ok((NewObject { record, bytes }, Complete { info, outboard }))
+    let copy = arriving.progress().copy();
+    Ok((NewObject { record, bytes, copy }, Complete { info, outboard }))
 }
 
 /// Folds what is held and compares it with what it must be. Blocks.

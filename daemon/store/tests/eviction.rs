@@ -7,7 +7,6 @@ use std::path::Path;
 use common::*;
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, GroupSpan};
-use kith_model::shelf::Copies;
 use kith_model::time::UnixMillis;
 use kith_store::{Config, CreateError, Pin, Store, Usage, Visibility};
 
@@ -27,6 +26,15 @@ fn url(number: u64) -> String {
 /// One MiB that depends on the number.
 async fn put_mebi(store: &Store, number: u64) -> ObjectId {
     put(store, &url(number), &sample(number + 1, MEBI)).await.id
+}
+
+/// The same from a neighbour.
+async fn fetch_mebi(store: &Store, number: u64) -> ObjectId {
+    let bytes = sample(number + 1, MEBI);
+    let writer = store.create(draft(&url(number), Some(MEBI))).await.expect("a place");
+    let run = from_neighbour(&bytes, GroupSpan::whole(MEBI));
+    writer.write(run, Visibility::Now).await.expect("written");
+    writer.finish(finish(MEBI)).await.expect("stored").info.id
 }
 
 /// Waits until the shelf's sums are as wished.
@@ -109,13 +117,31 @@ async fn what_another_box_keeps_goes_before_the_last_copy() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = shelf(dir.path(), 0);
     let elsewhere = [5, 6].map(|number| ObjectId::of(&sample(number + 1, MEBI)));
-    store.count_copies(Box::new(move |id| Copies { ahead: elsewhere.contains(id).into(), behind: 0 }));
+    store.count_copies(Box::new(move |id| elsewhere.contains(id).into()));
     let mut ids = Vec::new();
     for number in 0..10 {
-        ids.push(put_mebi(&store, number).await);
+        // The first eight came from next door.
+        let id = if number < 8 { fetch_mebi(&store, number).await } else { put_mebi(&store, number).await };
+        ids.push(id);
     }
     until(&store, |usage| usage.evicted == 2).await;
     assert!(ids.iter().all(|id| holds(&store, id) != elsewhere.contains(id)));
+}
+
+/// What the website sent is the first copy: a filter that hits by chance must not cost it.
+#[tokio::test]
+async fn what_came_from_its_origin_goes_after_what_came_from_next_door() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = shelf(dir.path(), 0);
+    store.count_copies(Box::new(|_| 1));
+    let first = put_mebi(&store, 0).await;
+    let mut seconds = Vec::new();
+    for number in 1..30 {
+        seconds.push(fetch_mebi(&store, number).await);
+    }
+    until(&store, |usage| usage.evicted > 19).await;
+    assert!(holds(&store, &first));
+    assert!(holds(&store, &seconds[28]), "and of these the oldest first");
 }
 
 #[tokio::test]
