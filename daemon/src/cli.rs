@@ -10,6 +10,7 @@ mod get;
 pub mod grammar;
 mod human;
 mod neighbours;
+mod owner;
 mod shelf;
 mod status;
 
@@ -86,6 +87,8 @@ async fn ask(command: Command, loaded: &Loaded) -> Result<(), Failure> {
         Command::Objects(format) => shelf::list(&control, format).await,
         Command::Pair(command) => neighbours::pair(&control, &command).await,
         Command::Unpair(neighbour) => neighbours::unpair(&control, &neighbour).await,
+        Command::Group(command) => owner::group(&control, &command).await,
+        Command::RotateKey(format) => owner::rotate_key(&control, format).await,
         Command::Pin(what) => shelf::pin(&control, &what).await,
         Command::Unpin(what) => shelf::unpin(&control, &what).await,
         Command::Purge(what) => shelf::purge(&control, &what).await,

@@ -4,12 +4,14 @@ use data_encoding::HEXLOWER;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kith_admin::house::{
-    CrowdMessages, EvidenceView, FilterView, Join, NeighbourTotals, NeighbourView, Neighbourhood, Outcome,
-    PairingError, StrikeView, Window,
+    CrowdMessages, EvidenceView, FilterView, GroupChange, GroupView, Join, NeighbourTotals, NeighbourView,
+    Neighbourhood, NextKey, Outcome, PairingError, StrikeView, Window,
 };
 use kith_model::trust::Role;
+use kith_neighbour::group::{Group, Words};
 use kith_neighbour::peers::Evidence;
-use kith_neighbour::{FindError, JoinError, PairingOutcome, State, UnpairError, View};
+use kith_neighbour::{FindError, JoinError, PairingOutcome, RotateError, State, UnpairError, View};
+use ring::rand::SystemRandom;
 
 /// The running room.
 pub(crate) struct Neighbours(pub(crate) kith_neighbour::Neighbourhood);
@@ -70,6 +72,44 @@ impl Neighbourhood for Neighbours {
 
     fn unpair<'a>(&'a self, neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>> {
         async move { self.0.unpair(neighbour).await.map(view).map_err(still_paired) }.boxed()
+    }
+
+    fn group(&self) -> GroupView {
+        GroupView { role: self.0.group().map(Role::as_str), words: None }
+    }
+
+    fn change_group(&self, change: GroupChange) -> BoxFuture<'_, Result<GroupView, PairingError>> {
+        async move {
+            let (group, words) = match change {
+                GroupChange::Found(role) => {
+                    let words = Words::draw(&SystemRandom::new())
+                        .ok_or_else(|| PairingError::Failed("no random numbers".to_owned()))?;
+                    (Some(Group::new(&words, role)), Some(words.text().to_owned()))
+                }
+                GroupChange::Join(typed, role) => {
+                    let words = Words::parse(&typed).ok_or(PairingError::Words)?;
+                    (Some(Group::new(&words, role)), None)
+                }
+                GroupChange::Leave => (None, None),
+            };
+            let role = group.as_ref().map(|group| group.role().as_str());
+            let kept = self.0.set_group(group).await;
+            kept.map(|()| GroupView { role, words }).map_err(|error| PairingError::Failed(error.to_string()))
+        }
+        .boxed()
+    }
+
+    fn rotate_key(&self) -> BoxFuture<'_, Result<NextKey, PairingError>> {
+        async move {
+            let prepared = self.0.rotate_key().await;
+            prepared.map(|id| NextKey { node_id: id.to_string(), key_words: id.words() }).map_err(|error| {
+                match error {
+                    RotateError::Owed(_) => PairingError::Owed(error.to_string()),
+                    _ => PairingError::Failed(error.to_string()),
+                }
+            })
+        }
+        .boxed()
     }
 }
 
@@ -188,6 +228,18 @@ impl Neighbourhood for NoNeighbours {
     }
 
     fn unpair<'a>(&'a self, _neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>> {
+        async { Err(PairingError::Off) }.boxed()
+    }
+
+    fn group(&self) -> GroupView {
+        GroupView::default()
+    }
+
+    fn change_group(&self, _change: GroupChange) -> BoxFuture<'_, Result<GroupView, PairingError>> {
+        async { Err(PairingError::Off) }.boxed()
+    }
+
+    fn rotate_key(&self) -> BoxFuture<'_, Result<NextKey, PairingError>> {
         async { Err(PairingError::Off) }.boxed()
     }
 }

@@ -231,6 +231,12 @@ pub enum PairingError {
     /// The other box knows no such role, or speaks another version.
     #[error("the other box does not pair in that role")]
     Role,
+    /// Not six words that a box has drawn.
+    #[error("these are not the six words of a group")]
+    Words,
+    /// Some boxes have not heard of the last change of our key.
+    #[error("{0}")]
+    Owed(String),
     /// Our own disk or state.
     #[error("pairing failed: {0}")]
     Failed(String),
@@ -247,6 +253,36 @@ pub struct Join {
     pub role: Role,
 }
 
+/// What becomes of the group that this box is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupChange {
+    /// A new one, of this box alone as yet. The others will be at most that.
+    Found(Role),
+    /// Into the one of those who know these words.
+    Join(String, Role),
+    /// Into none.
+    Leave,
+}
+
+/// The group that this box is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GroupView {
+    /// What the others are to it, at most; nothing when it is in none.
+    pub role: Option<&'static str>,
+    /// Six words, once, when they were just drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+}
+
+/// The key that this box will have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextKey {
+    /// Its hash, 64 hexadecimal digits.
+    pub node_id: String,
+    /// The same as four words.
+    pub key_words: String,
+}
+
 /// The neighbours' room.
 pub trait Neighbourhood: Send + Sync + 'static {
     /// All boxes that are paired or seen.
@@ -259,6 +295,12 @@ pub trait Neighbourhood: Send + Sync + 'static {
     fn join(&self, join: Join) -> BoxFuture<'_, Result<NeighbourView, PairingError>>;
     /// Forgets a box by name, node id prefix or address; tells which it was.
     fn unpair<'a>(&'a self, neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>>;
+    /// The group that this box is in.
+    fn group(&self) -> GroupView;
+    /// Changes it. Boxes that are paired stay so.
+    fn change_group(&self, change: GroupChange) -> BoxFuture<'_, Result<GroupView, PairingError>>;
+    /// Makes the key that this box has from its next start on.
+    fn rotate_key(&self) -> BoxFuture<'_, Result<NextKey, PairingError>>;
 }
 
 /// What the room is made of.

@@ -83,6 +83,12 @@ impl From<PairingError> for Problem {
             PairingError::Role => {
                 (StatusCode::FORBIDDEN, "role_refused", "update the other box, or use the role mine")
             }
+            PairingError::Words => {
+                (StatusCode::BAD_REQUEST, "wrong_words", "type them as `kith group new` has shown them")
+            }
+            PairingError::Owed(_) => {
+                (StatusCode::CONFLICT, "key_change_under_way", "look at `kith neighbours` for who is away")
+            }
             PairingError::Failed(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "pairing_failed", "look at the log")
             }

@@ -10,7 +10,7 @@ use kith_model::trust::Role;
 use kith_store::Pin;
 use serde::{Deserialize, Serialize};
 
-use crate::house::{Admin, Join, Metrics};
+use crate::house::{Admin, GroupChange, Join, Metrics};
 use crate::problem::Problem;
 use crate::views::{self, Detail};
 use crate::{explain, metrics, shelf};
@@ -72,6 +72,11 @@ async fn route(admin: &Admin, door: Door, head: &Head, body: &[u8]) -> Result<An
         (&Method::DELETE, "/api/v1/neighbours") => {
             json(&parts.neighbourhood.unpair(&query.needed("box")?).await?)
         }
+        (&Method::POST, "/api/v1/group") => json(&parts.neighbourhood.change_group(grouping(body)?).await?),
+        (&Method::DELETE, "/api/v1/group") => {
+            json(&parts.neighbourhood.change_group(GroupChange::Leave).await?)
+        }
+        (&Method::POST, "/api/v1/identity") => json(&parts.neighbourhood.rotate_key().await?),
         _ if READABLE.contains(&path) => Err(read_only()),
         _ => Err(not_found()),
     }
@@ -94,6 +99,7 @@ async fn read(admin: &Admin, door: Door, head: &Head) -> Option<Result<Answer, P
         "/api/v1/jobs" => json(&views::jobs(admin, detail)),
         "/api/v1/objects" => objects(admin, head, detail),
         "/api/v1/explain" if door == Door::Control => explained(admin, head),
+        "/api/v1/group" if door == Door::Control => json(&admin.parts().neighbourhood.group()),
         "/api/v1/pairing" if door == Door::Control => json(&admin.pairing().ended().await),
         _ => return None,
     })
@@ -145,6 +151,24 @@ struct Joining {
 #[serde(deny_unknown_fields)]
 struct Opening {
     role: Option<String>,
+}
+
+/// The body of `POST /api/v1/group`. Without words a new group is founded.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grouping {
+    words: Option<String>,
+    role: Option<String>,
+}
+
+fn grouping(body: &[u8]) -> Result<GroupChange, Problem> {
+    let grouping: Grouping =
+        serde_json::from_slice(body).map_err(|error| bad_request(format!("the body: {error}")))?;
+    let role = role(grouping.role.as_deref())?;
+    Ok(match grouping.words {
+        Some(words) => GroupChange::Join(words, role),
+        None => GroupChange::Found(role),
+    })
 }
 
 fn opening(body: &[u8]) -> Result<Role, Problem> {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kith_admin::house::{
-    Admin, ClientDoor, EvidenceView, Facts, Gate, Join, Metrics, NeighbourTotals, NeighbourView,
-    Neighbourhood, Outcome, PairingError, Parts, Window,
+    Admin, ClientDoor, EvidenceView, Facts, Gate, GroupChange, GroupView, Join, Metrics, NeighbourTotals,
+    NeighbourView, Neighbourhood, NextKey, Outcome, PairingError, Parts, Window,
 };
 use kith_admin::serve;
 use kith_fetch::ask::{Answer, AskError, Origin, Question};
@@ -98,6 +98,28 @@ impl Neighbourhood for Cellar {
 
     fn unpair<'a>(&'a self, neighbour: &'a str) -> BoxFuture<'a, Result<NeighbourView, PairingError>> {
         async move { if neighbour == "cellar" { Ok(cellar()) } else { Err(PairingError::NotFound) } }.boxed()
+    }
+
+    fn group(&self) -> GroupView {
+        GroupView { role: Some("mine"), words: None }
+    }
+
+    fn change_group(&self, change: GroupChange) -> BoxFuture<'_, Result<GroupView, PairingError>> {
+        let view = match change {
+            GroupChange::Found(role) => {
+                GroupView { role: Some(role.as_str()), words: Some("six words".into()) }
+            }
+            GroupChange::Join(words, role) if words == "six words" => {
+                GroupView { role: Some(role.as_str()), words: None }
+            }
+            GroupChange::Join(..) => return async { Err(PairingError::Words) }.boxed(),
+            GroupChange::Leave => GroupView::default(),
+        };
+        async { Ok(view) }.boxed()
+    }
+
+    fn rotate_key(&self) -> BoxFuture<'_, Result<NextKey, PairingError>> {
+        async { Ok(NextKey { node_id: "11ff".into(), key_words: "lusab-babad-gutih-tugad".into() }) }.boxed()
     }
 }
 
@@ -211,10 +233,14 @@ async fn the_port_tells_and_changes_nothing() {
         "POST /api/v1/pairing",
         "POST /api/v1/neighbours\nHost: attic\n\n{}",
         "DELETE /api/v1/neighbours?box=cellar",
+        "POST /api/v1/group\nHost: attic\n\n{}",
+        "DELETE /api/v1/group",
+        "POST /api/v1/identity",
     ] {
         let (status, body) = house.on_port(request).await;
         assert_eq!((status, value(&body)["code"].as_str()), (405, Some("read_only")), "{request}");
     }
+    assert_eq!(house.on_port("GET /api/v1/group").await.0, 404);
     assert_eq!(house.on_port("GET /api/v1/pairing").await.0, 404, "nobody but the owner awaits a pairing");
     assert_eq!(house.on_port("GET /").await.0, 404);
     house.close().await;
@@ -262,6 +288,24 @@ async fn the_bytes_of_a_signed_lie_are_for_the_owner() {
         let evidence = &value(&answer.1)["neighbours"][0]["evidence"];
         assert_eq!((&evidence["claim"], &evidence["signature"]), (&claim, &json!("5151")));
     }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_owner_changes_the_group_and_the_key_on_the_socket() {
+    let house = House::open().await;
+    let group = |body| format!("POST /api/v1/group\nHost: attic\n\n{body}");
+    let founded = value(&house.on_socket(&group(r#"{"role":"neighbour"}"#)).await.1);
+    assert_eq!(founded, json!({"role": "neighbour", "words": "six words"}));
+    assert_eq!(value(&house.on_socket("GET /api/v1/group").await.1), json!({"role": "mine"}));
+    let joined = house.on_socket(&group(r#"{"words":"six words"}"#)).await;
+    assert_eq!((joined.0, value(&joined.1)), (200, json!({"role": "mine"})));
+    for wrong in [r#"{"words":"other words"}"#, r#"{"role":"friend"}"#, r#"{"word":"x"}"#, ""] {
+        assert_eq!(house.on_socket(&group(wrong)).await.0, 400, "{wrong}");
+    }
+    assert_eq!(value(&house.on_socket("DELETE /api/v1/group").await.1), json!({"role": null}));
+    let next = value(&house.on_socket("POST /api/v1/identity").await.1);
+    assert_eq!(next, json!({"node_id": "11ff", "key_words": "lusab-babad-gutih-tugad"}));
     house.close().await;
 }
 

@@ -435,6 +435,15 @@ pub const WITHDRAWALS_MAX: usize = 256;
 /// See [`WITHDRAWALS_MAX`].
 pub const WITHDRAWAL_AGE: Duration = Duration::from_hours(30 * 24);
 
+/// Between two changes of a neighbour's key: each is a write to flash, and an owner makes one in years.
+pub const KEY_CHANGE_PAUSE: Duration = Duration::from_hours(1);
+
+/// Between two tries to pair with a stranger as of one group: most strangers are of none, and each try is a handshake.
+pub const GROUP_RETRY: Duration = Duration::from_mins(10);
+
+/// Of two members the one with the higher node id waits so long for the other to ask.
+pub const GROUP_COURTESY: Duration = Duration::from_secs(3);
+
 /// Withdrawals in one message: 7 KiB.
 pub const WITHDRAWALS_AT_ONCE_MAX: usize = 64;
 

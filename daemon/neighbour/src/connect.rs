@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use kith_model::limits::{NEIGHBOUR_CONNECT_TIMEOUT, PAIRING_CONNECTIONS_MAX};
-use quinn::{Connection, ConnectionError, Incoming, VarInt};
+use quinn::{ClientConfig, Connection, ConnectionError, Incoming, VarInt};
 use tokio::time::timeout;
 
 use crate::bucket::Bucket;
@@ -59,6 +59,18 @@ pub(crate) async fn dial(
     patience: Duration,
 ) -> Result<(), ConnectError> {
     let config = endpoint::client_config(&room.identity, expected, tls::ALPN, &room.config.limits)?;
+    let (connection, hello) = meet(room, config, address, patience).await?;
+    let key = tls::peer_key(&connection).ok_or(ConnectError::Hello)?;
+    enter(room, &connection, key, &hello, Dialler::Us)
+}
+
+/// A connection over which both sides have said hello.
+pub(crate) async fn meet(
+    room: &Room,
+    config: ClientConfig,
+    address: SocketAddr,
+    patience: Duration,
+) -> Result<(Connection, Hello), ConnectError> {
     let connecting = room.endpoint.connect_with(config, address, tls::SERVER_NAME)?;
     let connection = timeout(patience, connecting).await??;
     let key = tls::peer_key(&connection).ok_or(ConnectError::Hello)?;
@@ -69,16 +81,15 @@ pub(crate) async fn dial(
         return Err(ConnectError::NotNeeded(Bye::Duplicate));
     }
     let greeted = timeout(NEIGHBOUR_CONNECT_TIMEOUT, greet(room, &connection)).await;
-    let hello = match greeted.map_err(ConnectError::from).and_then(|greeted| greeted) {
-        Ok(hello) => hello,
+    match greeted.map_err(ConnectError::from).and_then(|greeted| greeted) {
+        Ok(hello) => Ok((connection, hello)),
         // The other box may close before its hello is read here.
-        Err(_) if is_duplicate(&connection) => return Err(ConnectError::NotNeeded(Bye::Duplicate)),
+        Err(_) if is_duplicate(&connection) => Err(ConnectError::NotNeeded(Bye::Duplicate)),
         Err(error) => {
             close(&connection, Bye::Malformed);
-            return Err(error);
+            Err(error)
         }
-    };
-    enter(room, &connection, key, &hello, Dialler::Us)
+    }
 }
 
 /// Whether the other end has closed it because there is another one.

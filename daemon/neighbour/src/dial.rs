@@ -12,10 +12,12 @@ use tokio::time::Instant;
 
 use crate::clients::is_link_local;
 use crate::clock;
-use crate::connect;
+use crate::connect::{self, ConnectError};
 use crate::identity::{NodeId, NodeKey};
+use crate::peers::Peer;
 use crate::room::Room;
 use crate::roster::Known;
+use crate::rotation;
 use crate::tls::Expected;
 
 /// Pauses that double up to a bound, each a quarter longer or shorter by chance: boxes that lost each other in one moment
@@ -224,10 +226,28 @@ async fn try_all(room: &Arc<Room>, addresses: &[SocketAddr], expected: &Expected
     for (at, address) in addresses.iter().enumerate() {
         let is_last = at + 1 == addresses.len();
         let patience = if is_last { NEIGHBOUR_CONNECT_TIMEOUT } else { FIRST_ADDRESSES_TIMEOUT };
-        match connect::dial(room, *address, expected.clone(), patience).await {
-            Ok(()) | Err(connect::ConnectError::NotNeeded(_)) => return,
+        match reach(room, *address, expected, patience).await {
+            Ok(()) | Err(ConnectError::NotNeeded(_)) => return,
             Err(error) => tracing::debug!(%address, %error, "neighbour not reached"),
         }
+    }
+}
+
+/// Who knows us by the key before is told of the new one first.
+async fn reach(
+    room: &Arc<Room>,
+    address: SocketAddr,
+    expected: &Expected,
+    patience: Duration,
+) -> Result<(), ConnectError> {
+    let is_owed = |key: &NodeKey| room.registry.read().find(&key.id()).is_some_and(Peer::is_owed);
+    if matches!(expected, Expected::Key(key) if is_owed(key)) {
+        return rotation::tell(room, address, expected.clone()).await;
+    }
+    let reached = connect::dial(room, address, expected.clone(), patience).await;
+    match (&reached, expected) {
+        (Ok(()) | Err(ConnectError::NotNeeded(_)), _) | (_, Expected::Key(_)) => reached,
+        _ => rotation::tell(room, address, expected.clone()).await.map_or(reached, Ok),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who this box is: an Ed25519 key that is made once and never again behind its owner's back.
+//! Who this box is: an Ed25519 key that is never made anew behind its owner's back.
 //!
 //! Owns `identity.key` (PKCS#8, mode 0600), the names made from a public key, and signing. Knows nothing of who
 //! is paired beyond whether anybody is.
@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-use crate::{peers, private_file};
+use crate::{peers, private_file, rotation};
 
 /// Name of the key's file in the data folder.
 pub const FILE_NAME: &str = "identity.key";
@@ -98,10 +98,13 @@ impl NodeId {
     }
 }
 
+/// Letters of a proquint.
+pub(crate) const CONSONANTS: &[u8] = b"bdfghjklmnprstvz";
+/// See [`CONSONANTS`].
+pub(crate) const VOWELS: &[u8] = b"aiou";
+
 /// Sixteen bits as consonant, vowel, consonant, vowel, consonant.
-fn proquint(bits: u16) -> String {
-    const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
-    const VOWELS: &[u8; 4] = b"aiou";
+pub(crate) fn proquint(bits: u16) -> String {
     let consonant = |shift: u16| char::from(CONSONANTS[usize::from(bits >> shift & 15)]);
     let vowel = |shift: u16| char::from(VOWELS[usize::from(bits >> shift & 3)]);
     [consonant(12), vowel(10), consonant(6), vowel(4), consonant(0)].iter().collect()
@@ -157,9 +160,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the key from the data folder, or makes one when there never was one. Blocks.
+    /// Reads the key from the data folder, takes the one that was prepared there, or makes one when there never was one.
+    /// Blocks.
     pub fn open(dir: &Path) -> Result<Self, IdentityError> {
         let path = dir.join(FILE_NAME);
+        rotation::take(dir).map_err(|source| IdentityError::Io { path: path.clone(), source })?;
         let io = |source| IdentityError::Io { path: path.clone(), source };
         if let Some(pkcs8) = private_file::read(&path).map_err(io)? {
             return Self::from_pkcs8(pkcs8).ok_or(IdentityError::Damaged(path));
@@ -180,7 +185,7 @@ impl Identity {
         Self::from_pkcs8(pkcs8.as_ref().to_vec()).ok_or(IdentityError::Random)
     }
 
-    fn from_pkcs8(pkcs8: Vec<u8>) -> Option<Self> {
+    pub(crate) fn from_pkcs8(pkcs8: Vec<u8>) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).ok()?;
         let key = NodeKey(pair.public_key().as_ref().try_into().ok()?);
         Some(Self { pair, pkcs8, key })

@@ -22,18 +22,22 @@ use tokio::sync::{oneshot, watch};
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::endpoint::{self, SetupError};
+use crate::group::Group;
 use crate::identity::{Identity, NodeId, NodeKey};
+use crate::pair::Invitation;
 use crate::pairing::desk::{Code, LockedOut, WindowNumber};
 use crate::peers::{Evidence, Peer, Standing, Strike};
 use crate::registry::{Registry, RegistryError};
 use crate::room::{Parts, Room};
 use crate::roster::{Known, Seen};
+use crate::rotation::RotateError;
 use crate::tally::Totals;
 use crate::telling::FilterView;
 use crate::tls::Door;
 use crate::wire::Bye;
 use crate::{
-    clock, connect, copies, crowd, dial, discovery, name, named, pair, source, telling, withdrawals,
+    clock, connect, copies, crowd, dial, discovery, membership, name, named, pair, rotation, source, telling,
+    withdrawals,
 };
 
 /// Why the room does not open.
@@ -217,12 +221,14 @@ impl Neighbourhood {
         let mut instance = [0; 8];
         SystemRandom::new().fill(&mut instance).map_err(|_| StartError::Random)?;
         let instance = u64::from_be_bytes(instance);
-        let room = Room::new(Parts { config, identity, registry, store, endpoint, instance });
+        let old_identity = rotation::old_key(&config.data_dir, &registry.read());
+        let room = Room::new(Parts { config, identity, old_identity, registry, store, endpoint, instance });
         let counting = Arc::downgrade(&room);
         room.store.count_copies(Box::new(move |object| {
             counting.upgrade().map_or(0, |room| copies::count(&room, object))
         }));
         room.tracker.spawn(connect::accept(Arc::clone(&room)).boxed());
+        room.tracker.spawn(membership::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(dial::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(named::run(Arc::clone(&room)).boxed());
         room.tracker.spawn(discovery::run(Arc::clone(&room)).boxed());
@@ -347,7 +353,8 @@ impl Neighbourhood {
     ) -> Result<NodeId, JoinError> {
         let mut outcome = Err(FindError::NotFound.into());
         for address in addresses {
-            outcome = pair::join(&self.room, *address, code, role).await;
+            let invitation = Invitation { code: code.clone(), role, is_of_group: false };
+            outcome = pair::join(&self.room, *address, &invitation).await;
             if !matches!(outcome, Err(JoinError::Unreachable(_))) {
                 break;
             }
@@ -388,10 +395,35 @@ impl Neighbourhood {
         self.room.sessions.end(&view.id, Bye::Unpaired);
         self.room.tallies.retire(&view.id);
         self.room.roster().note(&view.id, Known::Stranger);
+        let (noting, id) = (Arc::clone(&self.room), view.id);
+        self.room.blocking(move || noting.membership.note(|group| group.leave_out(&id))).await;
         self.room.changed();
         self.room.registry.save().await?;
         tracing::info!(neighbour = %view.id.short(), "unpaired");
         Ok(view)
+    }
+
+    /// Whether this box is in a group, and what the others are to it at most.
+    pub fn group(&self) -> Option<Role> {
+        self.room.membership.role()
+    }
+
+    /// Comes into the group of those who know the same words; nothing means into none. Boxes that are paired stay so.
+    pub async fn set_group(&self, group: Option<Group>) -> std::io::Result<()> {
+        let room = Arc::clone(&self.room);
+        let replaced = self.room.blocking(move || room.membership.replace(group)).await;
+        replaced.unwrap_or_else(|| Err(std::io::Error::other("it broke off")))?;
+        self.room.changed();
+        Ok(())
+    }
+
+    /// Makes the key that this box has from its next start on, and returns its node id. Paired boxes are told of it, by
+    /// the key that they know.
+    pub async fn rotate_key(&self) -> Result<NodeId, RotateError> {
+        let room = Arc::clone(&self.room);
+        let prepared =
+            self.room.blocking(move || rotation::prepare(&room.config.data_dir, &room.registry.read()));
+        prepared.await.unwrap_or_else(|| Err(std::io::Error::other("it broke off").into()))
     }
 
     fn find(&self, who: &str, counts: impl Fn(&View) -> bool) -> Result<View, FindError> {

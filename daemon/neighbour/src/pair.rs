@@ -61,12 +61,21 @@ async fn prove(send: &mut SendStream, proof: [u8; 32]) -> Result<(), Failure> {
     Ok(frames::send(send, &Message::PairConfirm(PairConfirm { proof })).await?)
 }
 
+/// By what two boxes pair, and what they are to each other at most.
+pub(crate) struct Invitation {
+    pub(crate) code: Code,
+    pub(crate) role: Role,
+    /// The code is a group's.
+    pub(crate) is_of_group: bool,
+}
+
 /// Who is on the other side, as far as it was agreed.
 struct Met<'a> {
     key: NodeKey,
     name: &'a str,
     role: Role,
     address: SocketAddr,
+    is_of_group: bool,
 }
 
 /// Keeps a new neighbour, durably.
@@ -78,6 +87,10 @@ async fn keep(room: &Arc<Room>, met: Met<'_>, secret: &Secret) -> Result<(), Fai
     room.sessions.end(&id, Bye::Unpaired);
     room.registry.change(|peers| peers.add(peer)).map_err(|full| Failure::Store(full.to_string()))?;
     room.roster().note(&id, Known::Paired);
+    if !met.is_of_group {
+        let noting = Arc::clone(room);
+        room.blocking(move || noting.membership.note(|group| group.let_in(&id))).await;
+    }
     room.registry.save().await.map_err(|error| Failure::Store(error.to_string()))
 }
 
@@ -103,20 +116,27 @@ async fn welcome(room: &Arc<Room>, connection: &Connection, joiner: NodeKey) -> 
     let mut reader = FrameReader::new(receive);
     let Some(Message::PairStart(start)) = reader.frame().await? else { return Err(Failure::OutOfPlace) };
     let theirs = wire::role_of(start.role).filter(|_| start.version == wire::VERSION);
-    let reason = if let Some(theirs) = theirs {
-        // In a block of its own, as the lock must not be held over an await.
-        let guess = room.pairing().desk.guess(clock::now());
-        match guess {
-            Ok(guess) => {
-                let role = theirs.max(guess.role);
-                let guest = Guest { key: joiner, start: &start, role };
-                return try_code(room, connection, guest, guess, (&mut send, &mut reader)).await;
+    let reason = match (theirs, start.group == Some(true)) {
+        (None, _) => Reason::Role,
+        (Some(theirs), true) => match invited(room, joiner) {
+            Some(invitation) => {
+                let guest = Guest { key: joiner, start: &start, role: theirs.max(invitation.role) };
+                return welcome_member(room, connection, guest, &invitation, (&mut send, &mut reader)).await;
             }
-            Err(NoGuess::NotOpen) => Reason::NotOpen,
-            Err(NoGuess::LockedOut) => Reason::LockedOut,
+            None => Reason::NotOpen,
+        },
+        (Some(theirs), false) => {
+            // In a block of its own, as the lock must not be held over an await.
+            let guess = room.pairing().desk.guess(clock::now());
+            match guess {
+                Ok(guess) => {
+                    let guest = Guest { key: joiner, start: &start, role: theirs.max(guess.role) };
+                    return try_code(room, connection, guest, guess, (&mut send, &mut reader)).await;
+                }
+                Err(NoGuess::NotOpen) => Reason::NotOpen,
+                Err(NoGuess::LockedOut) => Reason::LockedOut,
+            }
         }
-    } else {
-        Reason::Role
     };
     frames::send(&mut send, &reason.message()).await?;
     let _ = send.finish();
@@ -129,6 +149,43 @@ struct Guest<'a> {
     key: NodeKey,
     start: &'a PairStart,
     role: Role,
+}
+
+/// What a member may come in by. Not one that is known already and was not always good: pairing anew would wipe that
+/// out.
+fn invited(room: &Room, joiner: NodeKey) -> Option<Invitation> {
+    let id = joiner.id();
+    let is_marked = |peer: &Peer| !peer.struck().is_empty() || peer.evidence().is_some();
+    let is_known_as_bad = room.registry.read().find(&id).is_some_and(is_marked);
+    if is_known_as_bad || room.membership.goes_first(room.identity.id(), id) {
+        return None;
+    }
+    room.membership.invitation(&id)
+}
+
+/// Guessing a group's secret is hopeless, so a wrong one has no consequence.
+async fn welcome_member(
+    room: &Arc<Room>,
+    connection: &Connection,
+    guest: Guest<'_>,
+    invitation: &Invitation,
+    (send, reader): (&mut SendStream, &mut FrameReader),
+) -> Result<(), Failure> {
+    let secret = match compare(room, connection, guest, &invitation.code, (send, reader)).await {
+        Err(Failure::Mismatch(mismatch)) => {
+            let _ = frames::send(send, &Reason::WrongCode.message()).await;
+            let _ = send.finish();
+            return Err(mismatch.into());
+        }
+        compared => compared?,
+    };
+    let address = connection.remote_address();
+    let (name, role) = (guest.start.name.as_str(), guest.role);
+    keep(room, Met { key: guest.key, name, role, address, is_of_group: true }, &secret).await?;
+    let _ = send.finish();
+    tracing::info!(neighbour = %guest.key.id().short(), role = role.as_str(), "paired as of our group");
+    room.changed();
+    Ok(())
 }
 
 /// Takes the guess to its end. Whatever goes wrong counts as a wrong code: it cannot be told from one.
@@ -145,7 +202,13 @@ async fn try_code(
     let outcome = match &exchanged {
         Ok(secret) => {
             let address = connection.remote_address();
-            let met = Met { key: guest.key, name: &guest.start.name, role: guest.role, address };
+            let met = Met {
+                key: guest.key,
+                name: &guest.start.name,
+                role: guest.role,
+                address,
+                is_of_group: false,
+            };
             match keep(room, met, secret).await {
                 Ok(()) => {
                     let _ = send.finish();
@@ -211,8 +274,7 @@ async fn compare(
 pub(crate) async fn join(
     room: &Arc<Room>,
     address: SocketAddr,
-    code: &Code,
-    role: Role,
+    invitation: &Invitation,
 ) -> Result<NodeId, JoinError> {
     let config =
         endpoint::client_config(&room.identity, Expected::Anyone, tls::ALPN_PAIR, &room.config.limits)
@@ -226,7 +288,7 @@ pub(crate) async fn join(
         Ok(Err(error)) if is_no_protocol(&error) => return Err(JoinError::NotOpen),
         Ok(Err(_)) | Err(_) => return Err(JoinError::Unreachable(address)),
     };
-    let joined = timeout(PAIRING_TIMEOUT, introduce(room, &connection, code, role)).await;
+    let joined = timeout(PAIRING_TIMEOUT, introduce(room, &connection, invitation)).await;
     close(&connection, Bye::Done);
     match joined {
         Ok(Ok(id)) => {
@@ -264,9 +326,9 @@ fn join_error(error: Failure, address: SocketAddr) -> JoinError {
 async fn introduce(
     room: &Arc<Room>,
     connection: &Connection,
-    code: &Code,
-    role: Role,
+    invitation: &Invitation,
 ) -> Result<NodeId, Failure> {
+    let Invitation { code, role, is_of_group } = invitation;
     let opener = tls::peer_key(connection).ok_or(Failure::Exporter)?;
     let channel = channel(connection, room.identity.key(), opener)?;
     let (joining, pake) = Joining::start(code, channel);
@@ -275,8 +337,9 @@ async fn introduce(
     let start = PairStart {
         version: wire::VERSION,
         name: room.config.name.clone(),
-        role: wire::role_code(role),
+        role: wire::role_code(*role),
         pake,
+        group: is_of_group.then_some(true),
     };
     frames::send(&mut send, &Message::PairStart(start)).await?;
     let answer = match reader.frame().await? {
@@ -290,7 +353,9 @@ async fn introduce(
     // The other's owner may let us be less than ours would, never more.
     let theirs = answer.role.map_or(Some(Role::Mine), wire::role_of).ok_or(Failure::OutOfPlace)?;
     let address = connection.remote_address();
-    keep(room, Met { key: opener, name: &answer.name, role: role.max(theirs), address }, &secret).await?;
+    let role = (*role).max(theirs);
+    let met = Met { key: opener, name: &answer.name, role, address, is_of_group: *is_of_group };
+    keep(room, met, &secret).await?;
     prove(&mut send, stored).await?;
     let _ = send.finish();
     // The other ends its side of the stream when it has stored us too. When it does not, we know it and it does not

@@ -44,6 +44,17 @@ pub struct Peer {
     #[n(9)]
     #[cbor(default)]
     struck: Vec<Strike>,
+    /// Whether it knows us by the key that we had before.
+    #[n(10)]
+    #[cbor(default)]
+    is_owed: bool,
+    /// The node id that it was paired under, when it has another key since.
+    #[cbor(n(11), with = "minicbor::bytes")]
+    #[cbor(default)]
+    paired_as: Option<[u8; 32]>,
+    /// When it took its key.
+    #[n(12)]
+    key_changed_at_ms: Option<u64>,
 }
 
 /// What a strike was for.
@@ -98,12 +109,25 @@ impl Peer {
             banned_until_ms: None,
             evidence: None,
             struck: Vec::new(),
+            is_owed: false,
+            paired_as: None,
+            key_changed_at_ms: None,
         }
     }
 
     /// Its public key.
     pub fn key(&self) -> NodeKey {
         NodeKey::from_bytes(self.key)
+    }
+
+    /// What it is known by through all changes of its key, so that no box counts twice.
+    pub fn lineage(&self) -> NodeId {
+        self.paired_as.map_or_else(|| self.key().id(), NodeId::from_bytes)
+    }
+
+    /// Whether it has to be told of our new key.
+    pub fn is_owed(&self) -> bool {
+        self.is_owed
     }
 
     /// What it is to us.
@@ -263,6 +287,12 @@ impl Peers {
         })
     }
 
+    /// Whether the word still counts of the box that shares this secret with us: it is paired and was not caught lying.
+    /// A ban is for bad groups, which say nothing of what it signed, and the secret outlives a change of its key.
+    pub fn believes(&self, secret: &[u8; 32]) -> bool {
+        self.by_id.values().any(|peer| peer.secret == *secret && peer.evidence.is_none())
+    }
+
     /// Counts a bad group or nonsense against a box; the third within a day bans it for a day.
     pub fn strike(&mut self, id: &NodeId, reason: &str, now: UnixMillis) -> Option<Standing> {
         let peer = self.by_id.get_mut(id)?;
@@ -277,6 +307,34 @@ impl Peers {
             peer.banned_until_ms = Some(now.after(STRIKE_WINDOW).0);
         }
         Some(peer.standing(now))
+    }
+
+    /// Takes a box's new key for its old one; nothing when that is another box's, or the last change was less than
+    /// [`limits::KEY_CHANGE_PAUSE`] ago.
+    pub fn rotate(&mut self, id: &NodeId, new: NodeKey, now: UnixMillis) -> Option<()> {
+        let peer = self.by_id.get(id)?;
+        let is_soon = |at| now.since(UnixMillis(at)) < limits::KEY_CHANGE_PAUSE;
+        if self.by_id.contains_key(&new.id()) || peer.key_changed_at_ms.is_some_and(is_soon) {
+            return None;
+        }
+        let mut peer = self.by_id.remove(id)?;
+        peer.paired_as.get_or_insert(*id.as_bytes());
+        peer.key = *new.as_bytes();
+        peer.key_changed_at_ms = Some(now.0);
+        self.by_id.insert(new.id(), peer);
+        Some(())
+    }
+
+    /// Our key is about to change: everybody has to be told.
+    pub fn owe_all(&mut self) {
+        self.by_id.values_mut().for_each(|peer| peer.is_owed = true);
+    }
+
+    /// A box was told of our key.
+    pub fn told(&mut self, id: &NodeId) {
+        if let Some(peer) = self.by_id.get_mut(id) {
+            peer.is_owed = false;
+        }
     }
 
     /// Puts a box away until its owner pairs it again, with the proof of why. The first lie is kept.
@@ -359,6 +417,27 @@ mod tests {
         peers.add(Peer::new(stranger, String::new(), Role::Neighbour, [0; 32], at(0))).expect("room");
         assert!(peers.admits(&stranger, at(0)));
         assert_eq!(peers.find(&stranger.id()).map(Peer::role), Some(Role::Neighbour));
+    }
+
+    #[test]
+    fn a_new_key_keeps_everything_else_and_counts_once() {
+        let (mut peers, key) = with_one();
+        peers.strike(&key.id(), "a reason", at(1));
+        let new = NodeKey::from_bytes([7; 32]);
+        assert_eq!(peers.rotate(&key.id(), new, at(1)), Some(()));
+        assert!(!peers.admits(&key, at(1)) && peers.admits(&new, at(1)));
+        let peer = peers.find(&new.id()).expect("known by its new key");
+        assert_eq!((peer.lineage(), peer.secret(), peer.strikes(at(1))), (key.id(), &[1; 32], 1));
+        assert_eq!(Peers::from_bytes(&peers.to_bytes()), Ok(peers.clone()));
+
+        let third = NodeKey::from_bytes([8; 32]);
+        assert!(peers.believes(&[1; 32]), "what it claimed by the key before");
+        assert_eq!(peers.rotate(&new.id(), third, at(1)), None, "at once again");
+        assert_eq!(peers.rotate(&new.id(), third, at(3)), Some(()));
+        assert_eq!(peers.find(&third.id()).map(Peer::lineage), Some(key.id()));
+        peers.add(Peer::test(9)).expect("room");
+        assert_eq!(peers.rotate(&third.id(), NodeKey::from_bytes([9; 32]), at(9)), None, "somebody else's");
+        assert_eq!(peers.rotate(&key.id(), key, at(9)), None, "nobody has it any more");
     }
 
     #[test]

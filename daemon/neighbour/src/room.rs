@@ -17,6 +17,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::crowd::Fetches;
 use crate::identity::{Identity, NodeId};
+use crate::membership::Membership;
 use crate::neighbourhood::PairingOutcome;
 use crate::pairing::desk::{Desk, WindowNumber};
 use crate::peers::{Evidence, Standing};
@@ -34,6 +35,8 @@ use crate::withdrawals::Withdrawals;
 pub(crate) struct Room {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
+    /// The key before, while some box knows us by it.
+    pub(crate) old_identity: Option<Identity>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) shelf: Shelf,
@@ -54,6 +57,8 @@ pub(crate) struct Room {
     pub(crate) nudges: AtomicU64,
     /// Grows whenever the list of neighbours would show something else than counts.
     pub(crate) changes: watch::Sender<u64>,
+    /// Whether this box belongs to a group.
+    pub(crate) membership: Membership,
     /// What origins took back, for the others.
     pub(crate) withdrawals: Withdrawals,
     /// The shelf's generation, for those who tell neighbours of it.
@@ -88,6 +93,7 @@ impl Pairing {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
+    pub(crate) old_identity: Option<Identity>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) endpoint: Endpoint,
@@ -96,7 +102,7 @@ pub(crate) struct Parts {
 
 impl Room {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, identity, registry, store, endpoint, instance } = parts;
+        let Parts { config, identity, old_identity, registry, store, endpoint, instance } = parts;
         // What the owner says holds for all alike.
         let others = u32::try_from(config.limits.upload_bytes_per_second).unwrap_or(u32::MAX);
         let others = Some(others).filter(|_| config.upload_bytes_per_second.is_none());
@@ -112,6 +118,7 @@ impl Room {
             wake: Notify::new(),
             nudges: AtomicU64::new(0),
             changes: watch::Sender::new(0),
+            membership: Membership::open(&config.data_dir),
             withdrawals: Withdrawals::new(&config.data_dir),
             news: watch::Sender::new(0),
             roster: Mutex::new(Roster::new(&config.limits)),
@@ -119,6 +126,7 @@ impl Room {
             pairing: Mutex::default(),
             config,
             identity,
+            old_identity,
             registry,
             store,
             endpoint,
@@ -198,7 +206,9 @@ impl Room {
             version: wire::VERSION,
             name: self.config.name.clone(),
             instance: self.instance,
-            speaks: Some(wire::speaks::FILTERS | wire::speaks::WITHDRAWALS | wire::speaks::CROWDS),
+            speaks: Some(
+                wire::speaks::FILTERS | wire::speaks::WITHDRAWALS | wire::speaks::CROWDS | wire::speaks::KEYS,
+            ),
         }
     }
 
@@ -212,7 +222,8 @@ impl Room {
     }
 
     pub(crate) fn door(&self) -> Door {
-        if self.pairing().desk.is_open(clock::now()) { Door::Pairing } else { Door::Shut }
+        let is_open = self.pairing().desk.is_open(clock::now()) || self.membership.role().is_some();
+        if is_open { Door::Pairing } else { Door::Shut }
     }
 
     /// Counts a bad group or nonsense against a box; the third ends its session.

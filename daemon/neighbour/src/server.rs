@@ -21,6 +21,7 @@ use crate::config::Sharing;
 use crate::crowd;
 use crate::frames::{self, FrameError, FrameReader};
 use crate::room::Room;
+use crate::rotation;
 use crate::session::Session;
 use crate::telling::{self, HearError};
 use crate::uploads::Place;
@@ -90,6 +91,17 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
             crowd::tell(&room, &session, &mut send, &gather).await.map_err(ServeError::from)
         }
         Message::Take(take) => crowd::give(&room, &session, &mut send, &take).await.map_err(ServeError::from),
+        Message::Rotate(rotate) => match rotation::hear(&room, &session, &rotate).await {
+            Some(answer) => {
+                let said = say(&mut send, &answer).await;
+                // The key of this session is a stranger's now.
+                let _ = timeout(NEIGHBOUR_REQUEST_TIMEOUT, session.connection.closed()).await;
+                session.close(Bye::Unpaired);
+                room.changed();
+                said
+            }
+            None => return malformed(&room, &session, &"a new key that is not signed"),
+        },
         _ => refuse(&mut send, Reason::Malformed).await,
     };
     if let Err(error) = answered {

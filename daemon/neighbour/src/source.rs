@@ -188,6 +188,7 @@ fn claimed(
     };
     // The owner may have unpaired it while it spoke.
     let (role, _) = room.registry.paired(&session.key).filter(|(_, paired)| paired == secret)?;
+    let lineage = room.registry.read().find(&session.id)?.lineage();
     let source = Neighbour {
         label: session.id.short(),
         secret: *secret,
@@ -197,7 +198,7 @@ fn claimed(
         signature: have.signature,
         door: clients::door(room, session, have.clients),
     };
-    let claimant = Claimant { node: *session.id.as_bytes(), role };
+    let claimant = Claimant { node: *lineage.as_bytes(), role };
     Some(Found { object: source.claim.object, claimant, source: Arc::new(source) })
 }
 
@@ -254,7 +255,7 @@ impl Source for Neighbour {
     }
 
     fn vouches(&self) -> bool {
-        self.room.registry.paired(&self.session.key).is_some_and(|(_, paired)| paired == self.secret)
+        self.room.registry.read().believes(&self.secret)
     }
 
     fn blame(&self, fault: Fault) {

@@ -47,6 +47,8 @@ pub enum Message {
     Take(crowd::Take),
     /// Says what the raw bytes behind this frame are, and signs for them.
     Part(crowd::Part),
+    /// The sender has another key from now on.
+    Rotate(Rotate),
     /// Pairing: the first message of the PAKE, by the box where the code is typed in.
     PairStart(PairStart),
     /// Pairing: the second message of the PAKE, by the box that shows the code.
@@ -81,6 +83,8 @@ pub mod speaks {
     pub const WITHDRAWALS: u32 = 2;
     /// Fetches that are shared while they are under way: kinds 12 to 15.
     pub const CROWDS: u32 = 4;
+    /// New keys: kinds 8 and 19.
+    pub const KEYS: u32 = 8;
 }
 
 /// A lookup by keyed names: whoever lacks the pair's secret learns nothing from them.
@@ -273,11 +277,26 @@ pub struct Withdrawn {
     pub signature: [u8; 64],
 }
 
-/// Says that a filter, or so many withdrawals, were taken in.
+/// Says under which key the sender is known from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Rotate {
+    /// The new Ed25519 key.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: [u8; 32],
+    /// Ed25519 over the change by the key of the session: its owner wants it.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub by_old: [u8; 64],
+    /// The same by the new key: it is the sender's own.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub by_new: [u8; 64],
+}
+
+/// Says that a filter, or so many withdrawals, or a new key, were taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Heard {
-    /// The filter's number, or the count of withdrawals.
+    /// The filter's number, or the count of withdrawals; 0 for a key.
     #[n(0)]
     pub number: u32,
 }
@@ -298,6 +317,9 @@ pub struct PairStart {
     /// SPAKE2, side A: 33 bytes.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub pake: Vec<u8>,
+    /// Whether the code is that of a group, and not one that is shown.
+    #[n(4)]
+    pub group: Option<bool>,
 }
 
 /// Answers a pairing.
@@ -370,6 +392,7 @@ const PART: u32 = 15;
 const PAIR_START: u32 = 16;
 const PAIR_ANSWER: u32 = 17;
 const PAIR_CONFIRM: u32 = 18;
+const ROTATE: u32 = 19;
 
 /// The frame of a message, prefix included.
 pub fn encode(message: &Message) -> Bytes {
@@ -387,6 +410,7 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Progress(fields) => body(PROGRESS, fields),
         Message::Take(fields) => body(TAKE, fields),
         Message::Part(fields) => body(PART, fields),
+        Message::Rotate(fields) => body(ROTATE, fields),
         Message::PairStart(fields) => body(PAIR_START, fields),
         Message::PairAnswer(fields) => body(PAIR_ANSWER, fields),
         Message::PairConfirm(fields) => body(PAIR_CONFIRM, fields),
@@ -445,6 +469,7 @@ pub fn decode(body: &[u8]) -> Result<Message, BadFrame> {
         PAIR_START => Message::PairStart(fields(&mut decoder)?),
         PAIR_ANSWER => Message::PairAnswer(fields(&mut decoder)?),
         PAIR_CONFIRM => Message::PairConfirm(fields(&mut decoder)?),
+        ROTATE => Message::Rotate(fields(&mut decoder)?),
         unknown => return Err(BadFrame::Kind(unknown)),
     };
     if decoder.position() != body.len() {
@@ -470,7 +495,8 @@ fn is_within_bounds(message: &Message) -> bool {
         | Message::Heard(_)
         | Message::Gather(_)
         | Message::Take(_)
-        | Message::PairConfirm(_) => true,
+        | Message::PairConfirm(_)
+        | Message::Rotate(_) => true,
         Message::Progress(progress) => progress.is_within_bounds(),
         Message::Part(part) => part.bytes > 0,
         Message::Get(get) => {

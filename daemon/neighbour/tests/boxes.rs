@@ -18,7 +18,7 @@ use kith_neighbour::frames::{self, FrameReader};
 use kith_neighbour::identity::Identity;
 use kith_neighbour::tls::{self, Expected};
 use kith_neighbour::wire::{Get, Message, Span};
-use kith_neighbour::{JoinError, PairingOutcome};
+use kith_neighbour::{JoinError, PairingOutcome, RotateError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_from_one_paired_box_to_the_other_and_every_group_is_verified() {
@@ -44,6 +44,75 @@ async fn a_file_goes_from_one_paired_box_to_the_other_and_every_group_is_verifie
     assert_eq!(totals.received_bytes, length + 3 * 16_384);
     assert_eq!(den.neighbours.totals().sent_bytes, totals.received_bytes);
     assert_eq!((totals.verify_failures, totals.strikes, totals.sessions_mine), (0, 0, 1));
+}
+
+/// A box that starts anew in the folder of one that stopped.
+async fn restarted(home: Home, name: &str, towards: &Home) -> Home {
+    let Home { dir, store, neighbours } = home;
+    neighbours.shutdown().await;
+    drop(neighbours);
+    store.close().await;
+    drop(store);
+    Home::start_in(name, dir, vec![towards.address()])
+}
+
+#[tokio::test]
+async fn a_box_with_a_new_key_stays_paired_and_its_old_key_is_a_strangers() {
+    let (den, attic) = pair().await;
+    let (old_id, attic_id) = (den.neighbours.id(), attic.neighbours.id());
+    let old_key = Identity::open(den.dir.path()).expect("the old key");
+    let new_id = den.neighbours.rotate_key().await.expect("prepared");
+    assert_eq!(den.neighbours.id(), old_id, "not before the next start");
+
+    let den = restarted(den, "den", &attic).await;
+    assert_eq!(den.neighbours.id(), new_id);
+    let views = attic.sees(|views| views.iter().any(|view| view.connected && view.id == new_id)).await;
+    assert_eq!((views.len(), views[0].role), (1, Some(Role::Mine)));
+    den.sees(|views| views.iter().any(|view| view.connected && view.id == attic_id)).await;
+    let bytes = sample(4 * MIB);
+    den.put(URL, &bytes, &[]).await;
+    attic.is_told(1).await;
+    assert_eq!(attic.find(wanted(URL, 4 * MIB)).await.len(), 1, "the pair's secret is the same");
+
+    // Everybody knows.
+    den.sees(|_| !den.dir.path().join("identity.old").exists()).await;
+    let limits = Profile::Board.limits();
+    let expected = Expected::Anyone;
+    let config = endpoint::client_config(&old_key, expected, tls::ALPN, &limits).expect("a configuration");
+    let client = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a socket");
+    let connection = client.connect_with(config, attic.address(), tls::SERVER_NAME).expect("dialled").await;
+    // The client's key is looked at after the client is done.
+    let refused = match connection {
+        Ok(connection) => connection.closed().await,
+        Err(error) => error,
+    };
+    assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "TLS refuses it: {refused}");
+}
+
+#[tokio::test]
+async fn a_box_that_was_off_when_the_key_changed_is_told_when_it_is_back() {
+    let (den, attic) = pair().await;
+    let Home { dir, store, neighbours } = attic;
+    neighbours.shutdown().await;
+    drop(neighbours);
+    store.close().await;
+    drop(store);
+    let new_id = den.neighbours.rotate_key().await.expect("prepared");
+    let nobody = Home::start("nobody");
+    let den = restarted(den, "den", &nobody).await;
+    let again = den.neighbours.rotate_key().await;
+    assert!(
+        matches!(&again, Err(RotateError::Owed(names)) if names == &["attic"]),
+        "one change at a time: {again:?}"
+    );
+    assert!(den.dir.path().join("identity.old").exists());
+
+    let attic = Home::start_in("attic", dir, Vec::new());
+    let den = restarted(den, "den", &attic).await;
+    attic.sees(|views| views.iter().any(|view| view.connected && view.id == new_id)).await;
+    den.connected().await;
+    den.sees(|_| !den.dir.path().join("identity.old").exists()).await;
+    den.neighbours.rotate_key().await.expect("it may be changed again");
 }
 
 /// Lets everybody in, or nobody.

@@ -60,6 +60,10 @@ pub enum Command {
     Pair(Pair),
     /// The end of a pairing; the box by name, node id or address.
     Unpair(String),
+    /// The group that the box is in.
+    Group(Group),
+    /// Another key for the box.
+    RotateKey(Output),
     /// Keeping an object, by URL or id.
     Pin(String),
     /// Letting it go when space is needed.
@@ -112,6 +116,30 @@ pub struct Pair {
     pub role: Role,
     /// How to tell about it.
     pub format: Output,
+}
+
+/// `kith group`.
+#[derive(Debug)]
+pub struct Group {
+    /// What about it.
+    pub act: GroupAct,
+    /// What the others are for us.
+    pub role: Role,
+    /// How to tell about it.
+    pub format: Output,
+}
+
+/// What to do about the group.
+#[derive(Debug)]
+pub enum GroupAct {
+    /// Say whether the box is in one.
+    Show,
+    /// Found one.
+    New,
+    /// Come into the one of these words.
+    Join(String),
+    /// Leave it.
+    Leave,
 }
 
 /// What a paired box is for us.

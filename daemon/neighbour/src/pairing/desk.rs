@@ -7,7 +7,7 @@ use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// Eight digits.
+/// Eight digits, or a group's secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
 
@@ -32,6 +32,11 @@ impl Code {
     pub fn parse(typed: &str) -> Option<Self> {
         let digits: String = typed.chars().filter(|character| !matches!(character, ' ' | '-')).collect();
         (digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then_some(Self(digits))
+    }
+
+    /// What all members of a group know.
+    pub fn of_group(secret: &[u8; 32]) -> Self {
+        Self(data_encoding::HEXLOWER.encode(secret))
     }
 
     /// The digits.

@@ -63,9 +63,16 @@ fn examples() -> Vec<(&'static str, Message)> {
                 }],
             }),
         ),
+        ("rotate", Message::Rotate(Rotate { key: [0x66; 32], by_old: [0x33; 64], by_new: [0x77; 64] })),
         (
             "pair-start",
-            Message::PairStart(PairStart { version: 1, name: "attic".into(), role: 1, pake: vec![0x41; 33] }),
+            Message::PairStart(PairStart {
+                version: 1,
+                name: "attic".into(),
+                role: 1,
+                pake: vec![0x41; 33],
+                group: None,
+            }),
         ),
         (
             "pair-answer",
@@ -226,6 +233,7 @@ fn message() -> impl Strategy<Value = Message> {
         })),
         (1u32.., any::<u8>())
             .prop_map(|(bytes, fill)| Message::Part(crowd::Part { bytes, signature: [fill; 64] })),
+        bytes32().prop_map(|key| Message::Rotate(Rotate { key, by_old: [7; 64], by_new: [8; 64] })),
         bytes32().prop_map(|proof| Message::PairConfirm(PairConfirm { proof })),
     ]
 }

@@ -26,7 +26,7 @@ pub(super) fn of(path: &str) -> Result<String, Failure> {
     if let Some(entry) = table::entry(path) {
         return Ok(command(entry));
     }
-    let group: Vec<_> = table::group(path).collect();
+    let group: Vec<_> = table::family(path).collect();
     if group.is_empty() {
         return Err(table::no_command(path));
     }

@@ -1,7 +1,7 @@
 //! All that may be said on the command line: commands, what stands behind them, their switches, and what each is for.
 
 use super::words::Words;
-use super::{Command, Config, Explain, Get, Output, Pair, Role, help};
+use super::{Command, Config, Explain, Get, Group, GroupAct, Output, Pair, Role, help};
 use crate::cli::exit::{Exit, Failure};
 
 /// A command.
@@ -158,6 +158,37 @@ pub(super) const COMMANDS: &[Entry] = &[
         &[operand("BOX", "Name, node id or address of the box")],
         |words| Ok(Command::Unpair(words.operand(0)?)),
     ),
+    Entry {
+        name: "group new",
+        about: "Found a group, whose boxes pair by themselves",
+        more: "It shows six words, once. Boxes where they are typed in pair with each other.\n\
+            A box that was in another group leaves that; who is paired stays so.",
+        operands: &[],
+        switches: &[ROLE, JSON],
+        make: |words| group(words, GroupAct::New),
+    },
+    Entry {
+        name: "group join",
+        about: "Come into the group of those who know the same words",
+        more: "",
+        operands: &[
+            operand("WORD", "What `kith group new` has shown on another box"),
+            Operand { name: "WORD", about: "All six, with blanks or dashes", times: Times::Any },
+        ],
+        switches: &[ROLE, JSON],
+        make: |words| group(words, GroupAct::Join(words.operands()?.join(" "))),
+    },
+    view("group leave", "Leave the group; who is paired stays so", |words| group(words, GroupAct::Leave)),
+    view("group show", "Say whether this box is in a group", |words| group(words, GroupAct::Show)),
+    Entry {
+        name: "rotate-key",
+        about: "Make another key for this box, which it takes at its next start",
+        more: "Paired boxes are told of it, by the key that they know, when they are there.\n\
+            Until all have been told no other key can be made.",
+        operands: &[],
+        switches: &[JSON],
+        make: |words| Ok(Command::RotateKey(format(words))),
+    },
     care("pin", "Keep an object whatever else has to go", THING, |words| Ok(Command::Pin(words.operand(0)?))),
     care("unpin", "Let an object go when space is needed", THING, |words| {
         Ok(Command::Unpin(words.operand(0)?))
@@ -204,15 +235,23 @@ fn pair(words: &Words) -> Result<Command, Failure> {
         (Some(name), Some(code)) => Some((name, code)),
         (Some(_), None) => return Err(words.misused("the CODE that the box shows is missing")),
     };
-    let role = words.text(&ROLE)?;
-    let role = match role.as_deref() {
-        None => Role::Mine,
-        Some(said) => [Role::Mine, Role::Neighbour]
-            .into_iter()
-            .find(|role| role.as_str() == said)
-            .ok_or_else(|| words.misused(&format!("--role is mine or neighbour, not {said}")))?,
+    Ok(Command::Pair(Pair { guest, role: role(words)?, format: format(words) }))
+}
+
+fn role(words: &Words) -> Result<Role, Failure> {
+    let Some(said) = words.text(&ROLE)? else { return Ok(Role::Mine) };
+    [Role::Mine, Role::Neighbour]
+        .into_iter()
+        .find(|role| role.as_str() == said)
+        .ok_or_else(|| words.misused(&format!("--role is mine or neighbour, not {said}")))
+}
+
+fn group(words: &Words, act: GroupAct) -> Result<Command, Failure> {
+    let role = match act {
+        GroupAct::New | GroupAct::Join(_) => role(words)?,
+        GroupAct::Show | GroupAct::Leave => Role::Mine,
     };
-    Ok(Command::Pair(Pair { guest, role, format: format(words) }))
+    Ok(Command::Group(Group { act, role, format: format(words) }))
 }
 
 /// The command of this name.
@@ -221,7 +260,7 @@ pub(super) fn entry(name: &str) -> Option<&'static Entry> {
 }
 
 /// The commands of two words of which this is the first.
-pub(super) fn group(first: &str) -> impl Iterator<Item = &'static Entry> {
+pub(super) fn family(first: &str) -> impl Iterator<Item = &'static Entry> {
     COMMANDS.iter().filter(move |entry| entry.name.split_once(' ').is_some_and(|(word, _)| word == first))
 }
 

@@ -67,7 +67,7 @@ impl Words {
         }
         self.path.push_str(&word.to_string_lossy());
         self.entry = table::entry(&self.path);
-        if self.entry.is_none() && table::group(&self.path).next().is_none() {
+        if self.entry.is_none() && table::family(&self.path).next().is_none() {
             return Err(table::no_command(&self.path));
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Words {
         let command = match self.entry {
             None if self.path.is_empty() => Command::Run,
             None => {
-                let choice: Vec<_> = table::group(&self.path).map(|entry| entry.name).collect();
+                let choice: Vec<_> = table::family(&self.path).map(|entry| entry.name).collect();
                 return Err(self.misused(&format!("say {}", choice.join(" or "))));
             }
             Some(entry) => {
