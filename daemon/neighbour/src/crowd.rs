@@ -476,7 +476,7 @@ impl Source for Fellow {
     }
 
     fn vouches(&self) -> bool {
-        self.room.registry.paired(&self.session.key).is_some_and(|(_, paired)| paired == self.secret)
+        self.room.registry.read().believes(&self.secret)
     }
 
     fn blame(&self, fault: Fault) {

@@ -60,6 +60,9 @@ async fn a_flipped_bit_is_a_strike_and_three_are_a_ban() {
     assert_eq!((totals.verify_failures, totals.strikes), (3, 3));
     home.sees(|views| !views[0].connected).await;
     assert!(home.find(wanted(URL, LENGTH)).await.is_empty(), "nobody asks it now");
+    assert!(found[0].source.vouches(), "what it claimed may be true all the same");
+    home.neighbours.unpair("liar").await.expect("unpaired");
+    assert!(!found[0].source.vouches());
 }
 
 #[tokio::test]
@@ -69,6 +72,7 @@ async fn a_false_claim_is_kept_as_evidence_and_shuts_its_box_out() {
     found[0].source.blame(Fault::FalseClaim(Truth::Object(ObjectId::of(b"the truth"))));
     let views = home.sees(|views| !views[0].connected).await;
     let State::Quarantined { reason } = &views[0].state else { panic!("{views:?}") };
+    assert!(!found[0].source.vouches());
     assert!(reason.contains("example.org") && !reason.contains("a.iso"), "hosts only: {reason}");
     home.neighbours.shutdown().await;
 
