@@ -327,7 +327,7 @@ impl Peers {
 
     /// Our key is about to change: everybody has to be told.
     pub fn owe_all(&mut self) {
-        self.by_id.values_mut().for_each(|peer| peer.is_owed = true);
+        self.by_id.iter_mut().for_each(|(_, peer)| peer.is_owed = true);
     }
 
     /// A box was told of our key.
