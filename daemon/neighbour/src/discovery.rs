@@ -185,6 +185,8 @@ impl<'a> Listening<'a> {
             if self.hearing.refresh_links() {
                 tracing::debug!("this box's addresses have changed");
                 room.doubt_all();
+                // Who answered before this was noticed was taken to be on no link of ours.
+                return self.ask_anew(room);
             }
         }
         if !self.is_swept && now - self.asked_at >= DISCOVERY_SWEEP {
