@@ -30,8 +30,8 @@ async fn of_two_copies_the_second_goes_and_the_next_filter_says_so() {
     }
     join(&den, &attic, Role::Mine).await;
     attic.is_told(4).await;
-    for number in 0..4 {
-        assert_eq!(attic.fetch(&url(number), LENGTH).await.id, common[number]);
+    for (number, id) in common.iter().enumerate() {
+        assert_eq!(attic.fetch(&url(number), LENGTH).await.id, *id);
     }
     for number in 4..11 {
         own.push(attic.put(&url(number), body(number), &[]).await.id);
