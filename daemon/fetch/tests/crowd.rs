@@ -106,6 +106,14 @@ fn shared(house: House, fellow: &Fellow) -> House {
     House { fetcher, ..house }
 }
 
+/// The origin sends the rest once so many units of the other box were taken.
+async fn let_go_after(units: usize, fellow: &Fellow, house: &House) {
+    while fellow.taken.lock().expect("lock").len() < units {
+        tokio::task::yield_now().await;
+    }
+    house.origin.pieces.add_permits(10_000);
+}
+
 #[tokio::test]
 async fn what_another_box_has_is_taken_and_the_origin_sends_the_rest() {
     let body = sample(32 * MIB, 1);
@@ -113,15 +121,7 @@ async fn what_another_box_has_is_taken_and_the_origin_sends_the_rest() {
     // Enough for the first lane to begin, too little for it to be through before the other box speaks.
     let house = house(ScriptedOrigin::serving(body.clone()).slow(16), &fellow);
     let reader = house.get(None).await;
-    let pieces = Arc::clone(&house.origin.pieces);
-    let taken = Arc::clone(&fellow.taken);
-    let letting_go = async move {
-        while taken.lock().expect("lock").len() < 16 {
-            tokio::task::yield_now().await;
-        }
-        pieces.add_permits(10_000);
-    };
-    let (read, ()) = tokio::join!(read(reader), letting_go);
+    let (read, ()) = tokio::join!(read(reader), let_go_after(16, &fellow, &house));
     assert!(read.expect("complete") == body);
 
     // What was on its way when the first lane was cut came for nothing.
@@ -151,15 +151,7 @@ async fn a_lie_reaches_nobody_as_a_complete_file_and_every_unit_is_compared_with
     let fellow = Fellow::with(lie.into());
     let house = house(ScriptedOrigin::serving(body.clone()).with_digest().slow(8), &fellow);
     let reader = house.get(None).await;
-    let pieces = Arc::clone(&house.origin.pieces);
-    let taken = Arc::clone(&fellow.taken);
-    let letting_go = async move {
-        while taken.lock().expect("lock").len() < 8 {
-            tokio::task::yield_now().await;
-        }
-        pieces.add_permits(10_000);
-    };
-    let (read, ()) = tokio::join!(read(reader), letting_go);
+    let (read, ()) = tokio::join!(read(reader), let_go_after(8, &fellow, &house));
     assert!(read.is_err(), "who was shown wrong bytes sees no proper end");
 
     let stored = house.stored().await;
