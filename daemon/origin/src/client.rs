@@ -146,9 +146,9 @@ impl Client {
         Hosts::enter(&self.hosts, target)
     }
 
-    /// How many exchanges with the host of `target` are going on.
-    pub(crate) fn exchanges_with(&self, target: &Target) -> usize {
-        self.hosts.count(target)
+    /// As [`Self::place`], while there are fewer than `most`.
+    pub(crate) fn spare_place(&self, target: &Target, most: usize) -> Option<Place> {
+        Hosts::enter_below(&self.hosts, target, most)
     }
 
     /// Sends one request and waits for the head of its answer.
@@ -379,9 +379,13 @@ impl Hosts {
         Place { hosts: hosts.clone(), host }
     }
 
-    fn count(&self, target: &Target) -> usize {
-        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.get(&target.authority()).copied().unwrap_or_default()
+    fn enter_below(hosts: &Arc<Self>, target: &Target, most: usize) -> Option<Place> {
+        let place = Self::enter(hosts, target);
+        let rows = hosts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = rows.get(&place.host).is_some_and(|count| *count <= most);
+        // Leaving takes the lock as well.
+        drop(rows);
+        is_free.then_some(place)
     }
 }
 
@@ -442,9 +446,9 @@ mod tests {
         let hosts = Arc::new(Hosts::default());
         let target = Target::parse("http://example.org/a").expect("a target");
         let places = [Hosts::enter(&hosts, &target), Hosts::enter(&hosts, &target)];
-        assert_eq!(hosts.count(&target), 2);
+        assert!(Hosts::enter_below(&hosts, &target, 2).is_none());
+        assert!(Hosts::enter_below(&hosts, &target, 3).is_some());
         drop(places);
-        assert_eq!(hosts.count(&target), 0);
         assert!(hosts.0.lock().expect("no panic").is_empty());
     }
 

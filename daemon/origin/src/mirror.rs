@@ -116,7 +116,9 @@ impl Mirror {
             redirects: Redirects::Follow,
             way: Way::Own,
         };
-        let place = self.shared.client().place(&self.target);
+        // Nobody asked it to serve our house: however many downloads name it, it sees no more of us than an origin.
+        let most = self.shared.connections_per_host_max();
+        let place = self.shared.client().spare_place(&self.target, most).ok_or(SourceError::Busy)?;
         let Arrival { exchange, .. } = self.shared.travel(journey, place).await.map_err(unreachable)?;
         debug!(host = self.target.host(), ?range, status = %exchange.status, "mirror answered");
         let coded = exchange.headers.contains_key(CONTENT_ENCODING);

@@ -102,8 +102,10 @@ impl Version {
         let client = self.shared.client();
         // this version's own copy, and the one of the lane that asks
         let is_first = Arc::strong_count(&self.lanes) <= 2;
-        let is_free = client.exchanges_with(&self.answered) < self.shared.connections_per_host_max();
-        (is_first || is_free).then(|| client.place(&self.answered))
+        if is_first {
+            return Some(client.place(&self.answered));
+        }
+        client.spare_place(&self.answered, self.shared.connections_per_host_max())
     }
 
     async fn start(&self, span: GroupSpan, place: Place) -> Result<Box<dyn Lane>, SourceError> {

@@ -1,22 +1,28 @@
 //! Mirrors that an origin names, from its answer to the bytes a client reads: honest ones, slow ones and liars.
 
 use std::fmt::Write as _;
+use std::future::ready;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64, HEXLOWER};
+use futures_util::StreamExt as _;
 use http::HeaderMap;
-use kith_fetch::ask::{Redirects, Verb};
+use kith_fetch::ask::{Origin as _, Redirects, Verb};
 use kith_fetch::fetcher::{Config, Fetcher};
 use kith_fetch::journal::Event;
+use kith_fetch::source::{Lead, Source, SourceError};
 use kith_fetch::wish::{Arriving, ByteWish, Company, Fetched, Wish};
 use kith_model::key::Target;
+use kith_model::range::GroupSpan;
 use kith_model::time::UnixMillis;
+use kith_origin::web;
 use kith_store::Store;
 use tokio::sync::Notify;
 
-use crate::origin::{Origin, Seen, Step, room, sample, say};
+use crate::origin::{Origin, Seen, Step, question, room, room_with, sample, say};
 
 const MIB: u64 = 1024 * 1024;
 const LENGTH: u64 = 8 * MIB;
@@ -163,6 +169,31 @@ async fn a_mirror_delivers_what_the_origin_does_not() {
     // The first answer's own validator binds the later ones.
     assert_eq!(mirror.seen()[0].field("if-range"), None);
     assert!(mirror.seen()[1..].iter().all(|seen| seen.field("if-range") == Some("\"v1\"")));
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_only_as_far_as_the_owner_allows() {
+    let mirror = Origin::start(|seen| vec![Step::Say(head(seen, "").0.into()), Step::Hang]);
+    let fields = format!("{}{}", repr_digest(), link_to(&mirror));
+    let origin = Origin::start(move |seen| serve(seen, &fields));
+    let web = room_with(web::Config { connections_per_host_max: 2, ..web::Config::default() });
+    let mut answer = web.ask(question(&origin.url("/f"))).await.expect("an answer");
+    let leads = answer.source.take().expect("a source").leads();
+    let mirrors = leads.filter_map(|lead| ready(as_mirror(lead)));
+    let copy = pin!(mirrors).next().await.expect("a mirror");
+    let part = || copy.open(GroupSpan::clamped(8, 16));
+    let lanes = [part().await.expect("the first"), part().await.expect("the second")];
+    assert!(matches!(part().await.map(drop), Err(SourceError::Busy)));
+    drop(lanes);
+    part().await.expect("there is a place again");
+    assert_eq!(mirror.seen().len(), 3);
+}
+
+fn as_mirror(lead: Lead) -> Option<Arc<dyn Source>> {
+    match lead {
+        Lead::Mirror { source, .. } => Some(source),
+        _ => None,
+    }
 }
 
 #[tokio::test]
