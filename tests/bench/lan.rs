@@ -18,8 +18,14 @@ use crate::figures::{GB, Table, figure, median_of};
 
 const LENGTH: u64 = 512 * MIB;
 
-/// In which TCP and the boxes are measured in turn; each with a file of its own.
-const ROUNDS: u64 = 4;
+/// In which TCP, QUIC and the boxes are measured in turn; the boxes with a file of its own in each.
+const ROUNDS: usize = 4;
+
+/// A's cable in Mbit/s: as fast as the machine, and what homes have. The first shows what a byte costs, the others
+/// whether anybody waits for it.
+const CABLES: [Option<u32>; 3] = [None, Some(2500), Some(1000)];
+
+const FILES: usize = ROUNDS * CABLES.len();
 
 /// Where QUIC with nothing around it listens.
 const QUIC_PORT: u16 = 9999;
@@ -61,11 +67,23 @@ struct Run {
 /// configured. Needs root, as the lab does.
 pub(crate) fn measure() -> Result<()> {
     let house = house()?;
-    let mut rounds = Vec::new();
-    for round in 0..ROUNDS {
-        rounds.push(vec![tcp(&house)?, quic(&house, &[])?, boxes(&house, round)?]);
+    let mut files = (0..FILES).map(file);
+    for cable in CABLES {
+        let speed = match cable {
+            Some(mbit) => {
+                house.lab.shape_cable("a", mbit)?;
+                format!("{mbit} Mbit/s")
+            }
+            None => "as fast as the machine".to_owned(),
+        };
+        let mut rounds = Vec::new();
+        for path in files.by_ref().take(ROUNDS) {
+            rounds.push(vec![tcp(&house)?, quic(&house, &[])?, boxes(&house, &path)?]);
+        }
+        let title = format!("LAN (512 MiB from box A by box B to a client), {speed}");
+        print(&title, &["TCP", "QUIC", "kith"], &rounds);
     }
-    print("LAN (512 MiB from box A by box B to a client)", &["TCP", "QUIC", "kith"], &rounds);
+    house.lab.unshape_cable("a")?;
 
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
@@ -113,9 +131,9 @@ fn house() -> Result<House> {
     let mut lab = Lab::new()?;
     let (a_spot, b_spot, client) = (lab.plug_box("a")?, lab.plug_box("b")?, lab.plug_client()?);
     let (place, address) = lab.origin();
-    let first = Origin::serving(&file(0), &Body::seeded(1, LENGTH));
-    let script = (1..ROUNDS)
-        .fold(first, |script, round| script.and(&file(round), Resource::of(Body::seeded(round + 1, LENGTH))));
+    let script = (0..FILES).zip(1..).fold(Origin::empty(), |script, (number, seed)| {
+        script.and(&file(number), Resource::of(Body::seeded(seed, LENGTH)))
+    });
     let origin = script.at(&place, address).start()?;
     let start = |name: &str, spot: &Spot| {
         Lab::setup(name, spot).set("neighbours.upload_rate", "\"10000Mbit/s\"").start()
@@ -131,29 +149,29 @@ fn house() -> Result<House> {
     }
     kith_tests::pairing::pair(&house.a, &house.b)?;
     house.wait_connected()?;
-    for round in 0..ROUNDS {
-        house.fill_a(&file(round))?;
+    for number in 0..FILES {
+        house.fill_a(&file(number))?;
     }
-    house.a.wait_stored(ROUNDS)?;
     house.lab.shape_uplinks(UPLINK_MBIT)?;
     Ok(house)
 }
 
-fn file(round: u64) -> String {
-    format!("file-{round}")
+fn file(number: usize) -> String {
+    format!("file-{number}")
 }
 
-fn boxes(house: &House, round: u64) -> Result<Run> {
+fn boxes(house: &House, path: &str) -> Result<Run> {
     let cpu = |kith: &Kith| cpu_seconds(kith.pid());
     let served = || Ok::<_, anyhow::Error>(house.b.metrics()?.served("neighbour"));
+    let stored = house.b.metrics()?.count("kith_store_objects");
     let before = (cpu(&house.a)?, cpu(&house.b)?, served()?);
     let mut curl = house.client.place.command("curl");
     curl.args(["-sSf", "-o", "/dev/null", "-w", "%{time_total} %{size_download}"]);
-    curl.arg(format!("http://{}/{}", house.b.clients(), house.origin.url(&file(round))));
+    curl.arg(format!("http://{}/{}", house.b.clients(), house.origin.url(path)));
     let said = tool::succeed(&mut curl)?.out;
     let (wall, bytes) = said.split_once(' ').with_context(|| format!("curl said {said:?}"))?;
     ensure!(bytes.parse() == Ok(LENGTH), "curl got {bytes} bytes");
-    house.b.wait_stored(round + 1)?;
+    house.b.wait_stored(stored + 1)?;
     Ok(Run {
         bytes_a_second: figure(LENGTH) / wall.parse::<f64>()?,
         giver_cpu_s: (cpu(&house.a)? - before.0) / figure(LENGTH),

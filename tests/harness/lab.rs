@@ -207,6 +207,17 @@ impl Lab {
         Ok(())
     }
 
+    /// Gives a place's cable to the LAN that many Mbit/s towards the others, from now on.
+    pub fn shape_cable(&self, name: &str, mbit: u32) -> Result<()> {
+        self.shape(name, "lan0", mbit)
+    }
+
+    /// As fast as the machine again.
+    pub fn unshape_cable(&self, name: &str) -> Result<()> {
+        let mut command = self.place(name).command("tc");
+        tool::succeed(command.args(["qdisc", "delete", "dev", "lan0", "root"])).map(drop)
+    }
+
     /// The largest packet of the LAN, on every cable in it.
     pub fn lan_mtu(&self, bytes: u16) -> Result<()> {
         for name in self.names.iter().filter(|name| !["lan", "origin"].contains(&name.as_str())) {
