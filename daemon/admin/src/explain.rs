@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Method, header};
-use kith_fetch::fetcher::{Fetcher, JobView};
+use kith_fetch::fetcher::Fetcher;
+use kith_fetch::running::JobView;
 use kith_model::freshness::{self, Asked, Decision, State};
 use kith_model::key::{Scheme, Target};
 use kith_model::ladder::{Ladder, Rung, Strength, Teller};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kith_fetch::fetcher::JobView;
+use kith_fetch::running::JobView;
 use kith_model::object::ObjectId;
 use kith_model::representation::{ObjectInfo, Representation};
 use kith_store::IndexError;

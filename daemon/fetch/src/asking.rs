@@ -23,10 +23,11 @@ use crate::ask::{Answer, AskError, Part, Question, Verb};
 use crate::assemble;
 use crate::audience::Audience;
 use crate::drafted::Drafted;
-use crate::fetcher::{Fetcher, Outcome, Shared, group_floor, unix_now};
+use crate::fetcher::{Fetcher, group_floor, unix_now};
 use crate::job::{Beginning, Job, span_of};
 use crate::journal::Event;
 use crate::plan::PIECE;
+use crate::running::{Outcome, Shared};
 use crate::wish::{Arriving, ByteWish, Company, FetchError, Fetched, Passing, Wish};
 
 /// Bytes around a small range that are fetched with it.
@@ -357,7 +358,7 @@ impl Asking<'_> {
             speeds: Arc::clone(&self.fetcher.inner.speeds),
             seed: unix_now().0,
         });
-        self.fetcher.publish(&shared);
+        self.fetcher.inner.running.publish(&shared);
         let (fetcher, stop, ended) =
             (self.fetcher.clone(), self.fetcher.inner.stop.clone(), Arc::clone(&shared));
         let company = self.wish.company;
@@ -372,7 +373,7 @@ impl Asking<'_> {
                     fetcher.forget(&ended.draft.key).await;
                 }
                 let is_good = !ended.outdated.load(Relaxed);
-                fetcher.withdraw(&ended);
+                fetcher.inner.running.withdraw(&ended);
                 // Nothing is kept open for it but its file.
                 drop(ended);
                 if let Some(share) = bequest.filter(|_| is_good) {

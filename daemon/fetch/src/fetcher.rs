@@ -3,35 +3,32 @@
 //! Requests for one target are collapsed: the first one asks, the others wait for the head of its answer and join
 //! the job, unless the answer is not theirs to share (not storable, another variant).
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use http::HeaderMap;
-use kith_model::freshness::{self, CacheControl, Directive};
 use kith_model::key::Target;
 use kith_model::ladder::Digest;
-use kith_model::limits::{CROWD_FETCHES_MAX, ENDED_JOBS_MAX};
+use kith_model::limits::CROWD_FETCHES_MAX;
 use kith_model::object::ObjectId;
-use kith_model::range::{ByteRange, GROUP_BYTES, groups_of};
+use kith_model::range::{ByteRange, GROUP_BYTES};
 use kith_model::representation::{Head, ObjectInfo, Representation};
 use kith_model::time::UnixMillis;
-use kith_store::{Body, Draft, Store};
+use kith_store::Store;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::absence::Absences;
-use crate::ask::{AskError, Origin, Verb};
+use crate::ask::{Origin, Verb};
 use crate::asking::Asking;
-use crate::audience::{Audience, Verdict};
 use crate::counters::Counters;
 use crate::holders::Holders;
 use crate::journal::Journal;
 use crate::reader::{Extent, Reader};
+use crate::running::{JobView, Outcome, Running, Shared, Turn};
 use crate::source::Finder;
 use crate::speeds::Speeds;
 use crate::wish::{Arriving, ByteWish, Collapsed, Company, FetchError, Fetched, Wish};
@@ -48,25 +45,6 @@ const FILING_LIMIT: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Objects below this many bytes ask no neighbour: the answer would come too late to help.
     pub neighbour_bytes_min: u64,
-}
-
-/// A running job, for people.
-#[derive(Clone, Debug)]
-pub struct JobView {
-    /// Host of the URL.
-    pub host: String,
-    /// The URL.
-    pub url: String,
-    /// Length of the object, when known.
-    pub length: Option<u64>,
-    /// Bytes that came from the origin in this job.
-    pub origin: u64,
-    /// Bytes that came from neighbours in this job.
-    pub neighbour: u64,
-    /// Bytes that came from mirrors in this job.
-    pub mirror: u64,
-    /// Who reads it now.
-    pub readers: usize,
 }
 
 /// Fetches objects; clones are handles to the same one.
@@ -87,43 +65,13 @@ pub(crate) struct Inner {
     pub(crate) holders: Arc<Holders>,
     pub(crate) speeds: Arc<Speeds>,
     /// Jobs that can be joined, and questions whose answer may become one.
-    running: Mutex<Running>,
+    pub(crate) running: Running,
     pub(crate) tasks: TaskTracker,
     /// Places for touches on their way.
     pub(crate) touches: Arc<Semaphore>,
     /// Places for fetches that are through and of which others may still have a part.
     pub(crate) lingering: Semaphore,
     pub(crate) stop: CancellationToken,
-}
-
-#[derive(Default)]
-struct Running {
-    jobs: HashMap<Target, Vec<Arc<Shared>>>,
-    questions: HashMap<Target, watch::Receiver<Outcome>>,
-    /// The latest first.
-    ended: VecDeque<JobView>,
-}
-
-/// What others need to join a job.
-pub(crate) struct Shared {
-    pub(crate) draft: Draft,
-    pub(crate) body: Body,
-    pub(crate) audience: Arc<Audience>,
-    /// Cancelled when the job is over and what came of it is on the shelf.
-    pub(crate) filed: CancellationToken,
-    /// What it brings was made doubtful while it came.
-    pub(crate) outdated: AtomicBool,
-}
-
-/// What came of a question, for those who wait for it.
-#[derive(Clone)]
-pub(crate) enum Outcome {
-    Pending,
-    Job(Arc<Shared>),
-    Renewed(Box<Representation>),
-    /// Not for others.
-    Alone,
-    Failed(Arc<AskError>),
 }
 
 impl Fetcher {
@@ -139,7 +87,7 @@ impl Fetcher {
             absences: Absences::default(),
             holders: Arc::default(),
             speeds: Arc::default(),
-            running: Mutex::default(),
+            running: Running::default(),
             tasks: TaskTracker::new(),
             touches: Arc::new(Semaphore::new(TOUCHES_MAX)),
             lingering: Semaphore::new(CROWD_FETCHES_MAX / 2),
@@ -154,20 +102,13 @@ impl Fetcher {
     }
 
     /// Takes all representations of a target off the shelf: an unsafe request may have changed what it stands for
-    /// (RFC 9111 section 4.4; [`freshness::invalidated`] says which targets). Who asks from now on joins no fetch that
+    /// (RFC 9111 section 4.4; [`kith_model::freshness::invalidated`] says which targets). Who asks from now on joins no fetch that
     /// began before.
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of them.
     pub async fn invalidate(&self, target: &Target) {
-        let jobs = {
-            let mut running = self.inner.running();
-            running.questions.remove(target);
-            running.jobs.remove(target).unwrap_or_default()
-        };
-        for job in &jobs {
-            job.outdated.store(true, Relaxed);
-        }
+        let jobs = self.inner.running.outdate(target);
         for job in jobs.iter().filter(|job| job.is_whole()) {
             // Else it would be filed a moment after it was forgotten.
             let _ = tokio::time::timeout(FILING_LIMIT, job.filed.cancelled()).await;
@@ -204,19 +145,21 @@ impl Fetcher {
     /// # Cancel safety
     /// Dropping the future takes the wish back; a fetch that others joined goes on.
     pub async fn fetch(&self, wish: Wish) -> Result<Fetched, FetchError> {
-        if let Some(job) = self.joinable(&wish) {
+        if let Some(job) = self.inner.running.joinable(&wish) {
             return self.join(&job, wish.range);
         }
         if wish.company == Company::Alone || wish.verb == Verb::Head {
             return self.ask_alone(wish).await;
         }
         // A 304 to its conditions could be nobody else's.
-        if !wish.conditions.is_empty() && !self.inner.running().questions.contains_key(&wish.target) {
+        if !wish.conditions.is_empty() && !self.inner.running.is_asked(&wish.target) {
             return self.ask_alone(wish).await;
         }
-        match self.begin(&wish) {
-            Begun::First(asking) => asking.await.unwrap_or(Err(FetchError::Stopping)),
-            Begun::Waiting(outcome) => self.follow(outcome, wish).await,
+        match self.inner.running.ask(&wish.target) {
+            Turn::Ours(outcome) => {
+                self.spawn_question(wish, Some(outcome)).await.unwrap_or(Err(FetchError::Stopping))
+            }
+            Turn::Waiting(outcome) => self.follow(outcome, wish).await,
         }
     }
 
@@ -233,18 +176,6 @@ impl Fetcher {
             Outcome::Failed(error) => Err(FetchError::Ask(error)),
             _ => self.ask_alone(wish).await,
         }
-    }
-
-    /// Starts a question that others may wait for, or finds the one to wait for.
-    fn begin(&self, wish: &Wish) -> Begun {
-        let mut running = self.inner.running();
-        if let Some(outcome) = running.questions.get(&wish.target) {
-            return Begun::Waiting(outcome.clone());
-        }
-        let (outcome, others) = watch::channel(Outcome::Pending);
-        running.questions.insert(wish.target.clone(), others);
-        drop(running);
-        Begun::First(self.spawn_question(wish.clone(), Some(outcome)))
     }
 
     /// The question is a task of its own: who asked first may leave, others wait for it.
@@ -264,7 +195,7 @@ impl Fetcher {
                     asked = asking.run() => asked,
                 };
                 if let Some(others) = others {
-                    fetcher.inner.answered(&target, &others);
+                    fetcher.inner.running.answered(&target, &others);
                     others.send_replace(outcome);
                 }
                 // Who asked may be gone.
@@ -279,21 +210,6 @@ impl Fetcher {
         self.spawn_question(wish, None).await.unwrap_or(Err(FetchError::Stopping))
     }
 
-    /// A running job that answers the wish. With something stored the wish is to have it confirmed: a job that began
-    /// earlier cannot. What is all here already is as good as stored, so that its freshness counts.
-    fn joinable(&self, wish: &Wish) -> Option<Arc<Shared>> {
-        let running = self.inner.running();
-        let answers = |job: &&Arc<Shared>| {
-            let head = &job.draft.head;
-            let is_later = wish.stored.as_ref().is_none_or(|mine| mine.head.received_at < head.received_at);
-            let is_shared = wish.company == Company::Shared && wish.stored.is_none();
-            let is_under_way = is_shared && !job.is_whole();
-            let is_reusable = || is_later && freshness::is_reusable(unix_now(), &wish.headers, head);
-            job.suits(&wish.headers) && (is_under_way || is_reusable())
-        };
-        running.jobs.get(&wish.target)?.iter().find(answers).cloned()
-    }
-
     /// Waits until what is all here of a target is on the shelf, for a moment at most; says whether there was such.
     /// `served` is what is on the shelf and would be served: only what is newer counts then. Otherwise what the request
     /// may use as it is does not: it is joined.
@@ -301,24 +217,7 @@ impl Fetcher {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn filing(&self, target: &Target, request: &HeaderMap, served: Option<&Head>) -> bool {
-        let whole = {
-            let running = self.inner.running();
-            let counts = |job: &&Arc<Shared>| {
-                let head = &job.draft.head;
-                // Who wants nothing but what is stored joins nothing.
-                let only_stored = || CacheControl::of_request(request).has(Directive::OnlyIfCached);
-                let is_joined = || {
-                    job.suits(request) && freshness::is_reusable(unix_now(), request, head) && !only_stored()
-                };
-                job.is_whole()
-                    && match served {
-                        Some(served) => job.suits(request) && served.received_at < head.received_at,
-                        None => !is_joined(),
-                    }
-            };
-            running.jobs.get(target).and_then(|jobs| jobs.iter().find(counts)).cloned()
-        };
-        let Some(job) = whole else { return false };
+        let Some(job) = self.inner.running.whole(target, request, served) else { return false };
         tokio::time::timeout(FILING_LIMIT, job.filed.cancelled()).await.is_ok()
     }
 
@@ -326,8 +225,10 @@ impl Fetcher {
     /// somebody asks it already.
     pub fn refresh(&self, wish: &Wish) {
         // Nobody waits for the answer: what comes of it is on the shelf for the next one.
-        if self.joinable(wish).is_none() {
-            let _ = self.begin(wish);
+        if self.inner.running.joinable(wish).is_none()
+            && let Turn::Ours(outcome) = self.inner.running.ask(&wish.target)
+        {
+            drop(self.spawn_question(wish.clone(), Some(outcome)));
         }
     }
 
@@ -365,35 +266,14 @@ impl Fetcher {
         })
     }
 
-    /// Lets others join a job until it ends.
-    pub(crate) fn publish(&self, job: &Arc<Shared>) {
-        let target = job.draft.key.target.clone();
-        self.inner.running().jobs.entry(target).or_default().push(Arc::clone(job));
-    }
-
-    pub(crate) fn withdraw(&self, job: &Arc<Shared>) {
-        let mut running = self.inner.running();
-        let target = &job.draft.key.target;
-        job.filed.cancel();
-        if let Some(jobs) = running.jobs.get_mut(target) {
-            jobs.retain(|other| !Arc::ptr_eq(other, job));
-            if jobs.is_empty() {
-                running.jobs.remove(target);
-            }
-            running.ended.truncate(ENDED_JOBS_MAX - 1);
-            running.ended.push_front(job.view());
-        }
-    }
-
     /// What is being fetched now.
     pub fn jobs(&self) -> Vec<JobView> {
-        let running = self.inner.running();
-        running.jobs.values().flatten().map(|job| job.view()).collect()
+        self.inner.running.jobs()
     }
 
     /// The latest jobs that ended, the latest first: for those who ask after the fact where the bytes came from.
     pub fn ended(&self) -> Vec<JobView> {
-        self.inner.running().ended.iter().cloned().collect()
+        self.inner.running.ended()
     }
 
     /// Whether nobody answered at the origin of `target` within the last minute, nor has since.
@@ -419,54 +299,6 @@ impl Fetcher {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-    }
-}
-
-enum Begun {
-    First(oneshot::Receiver<Result<Fetched, FetchError>>),
-    Waiting(watch::Receiver<Outcome>),
-}
-
-impl Inner {
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nobody can wait for this question any more; a later one for the same target stays.
-    fn answered(&self, target: &Target, question: &watch::Sender<Outcome>) {
-        let mut running = self.running();
-        let is_it = |outcome: &watch::Receiver<Outcome>| outcome.same_channel(&question.subscribe());
-        if running.questions.get(target).is_some_and(is_it) {
-            running.questions.remove(target);
-        }
-    }
-}
-
-impl Shared {
-    /// Whether a request with these fields would be answered with this representation (RFC 9111 section 4.1).
-    fn suits(&self, headers: &HeaderMap) -> bool {
-        self.audience.verdict() != Verdict::Ended
-            && freshness::selecting(&self.draft.head.headers, headers)
-                .is_some_and(|(_, variant)| variant == self.draft.key.variant)
-    }
-
-    /// Whether all of it is readable.
-    fn is_whole(&self) -> bool {
-        let length = self.draft.length.or(self.audience.length());
-        length.is_some_and(|length| self.body.visible_from(0) >= groups_of(length))
-    }
-
-    fn view(&self) -> JobView {
-        let bytes = self.audience.bytes_by_source();
-        JobView {
-            host: self.draft.key.target.host().to_owned(),
-            url: self.draft.key.target.to_string(),
-            length: self.draft.length,
-            origin: bytes.origin,
-            neighbour: bytes.neighbour,
-            mirror: bytes.mirror,
-            readers: self.audience.demands().len(),
-        }
     }
 }
 

@@ -24,6 +24,7 @@ pub mod pieces;
 pub mod plan;
 pub mod reader;
 pub mod relay;
+pub mod running;
 mod sampled;
 pub mod share;
 pub mod source;
