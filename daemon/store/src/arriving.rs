@@ -4,8 +4,7 @@
 //! a time, so that the groups of one object are written one after another. Different objects share nothing here.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use kith_model::ladder::{Algorithm, Contradiction, Digest, Ladder};
@@ -17,12 +16,11 @@ use tokio::sync::watch;
 
 use crate::cellar::Cellar;
 use crate::digests::Running;
+use crate::disk::Disk;
 use crate::draft::{Draft, Visibility};
 use crate::error::WriteError;
 use crate::files::{self, PartFiles};
-use crate::fold::Fold;
 use crate::inbox::{Entry, Inbox};
-use crate::leaves;
 use crate::parts::Waiting;
 use crate::progress::{Complete, Leave, Progress, bytes_of};
 
@@ -44,20 +42,8 @@ pub(crate) struct Arriving {
     wake: watch::Sender<()>,
 }
 
+/// Only the thread that writes touches what is in it.
 type SharedDisk = Arc<Mutex<Option<Disk>>>;
-
-/// What only the thread that writes touches.
-pub(crate) struct Disk {
-    data: Arc<File>,
-    leaves: File,
-    digests: Running,
-}
-
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Disk").field("hashed", &self.digests.at()).finish_non_exhaustive()
-    }
-}
 
 /// A whole that was checked and waits to be filed.
 pub(crate) struct Whole {
@@ -158,7 +144,7 @@ impl Arriving {
             data.set_len(length)?;
         }
         let data = Arc::clone(self.data.get_or_init(|| data));
-        *disk = Some(Disk { data, leaves, digests: Running::new(&self.told()) });
+        *disk = Some(Disk::new(data, leaves, &self.told()));
         Ok(())
     }
 
@@ -219,8 +205,8 @@ impl Arriving {
         let parts: Vec<Run> = missing.iter().filter_map(|span| run.narrowed(*span)).collect();
         for part in &parts {
             // Whatever was hashed of a group that is written over is not what is hashed now.
-            if disk.digests.at() > part.first().offset() {
-                disk.digests = Running::new(&self.told());
+            if disk.hashed() > part.first().offset() {
+                disk.hash_anew(&self.told());
             }
             disk.write(part)?;
         }
@@ -245,7 +231,7 @@ impl Arriving {
     /// One that would need too much hashed anew is left out. Blocks.
     pub(crate) fn learn(&self, news: &Ladder) -> Result<(), Contradiction> {
         let mut disk = self.disk();
-        let hashed = disk.as_ref().map_or(0, |disk| disk.digests.at());
+        let hashed = disk.as_ref().map_or(0, Disk::hashed);
         let before = self.told();
         let mut told = before.clone();
         for rung in news.rungs() {
@@ -259,7 +245,7 @@ impl Arriving {
         if let Some(disk) = disk.as_mut()
             && news.into_iter().any(|rung| rung.digest.algorithm() != Algorithm::Sha256)
         {
-            disk.digests = Running::new(&told);
+            disk.hash_anew(&told);
         }
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
         Ok(())
@@ -300,11 +286,11 @@ impl Arriving {
             (dropped, progress.held.clone())
         };
         if let (Some(disk), Some(first)) = (disk.as_mut(), dropped.spans().first()) {
-            if disk.digests.at() > first.start().saturating_mul(GROUP_BYTES) {
-                disk.digests = Running::new(&self.told());
+            if disk.hashed() > first.start().saturating_mul(GROUP_BYTES) {
+                disk.hash_anew(&self.told());
             }
             for span in dropped.spans() {
-                if let Err(error) = leaves::clear(&disk.leaves, *span) {
+                if let Err(error) = disk.clear(*span) {
                     // After a crash groups of a tree do not count anyway.
                     tracing::debug!(%error, "retracted groups could not be cleared");
                 }
@@ -331,13 +317,13 @@ impl Arriving {
             return Ok(Whole { id: ObjectId::of(&body), digests: running.digests(), inline: Some(body) });
         };
         disk.catch_up(length, u64::MAX)?;
-        let digests = disk.digests.digests();
+        let digests = disk.digests();
         if groups_of(length) < 2 {
-            let body = read_exact(&disk.data, 0, length)?;
+            let body = disk.read(length)?;
             let id = ObjectId::of(&body);
             return Ok(Whole { id, digests, inline: (length < limits::INLINE_BYTES_LIMIT).then_some(body) });
         }
-        let (id, _) = disk.fold(groups_of(length), io::sink())?.ok_or(NotWhole::Incomplete)?;
+        let id = disk.root(groups_of(length))?.ok_or(NotWhole::Incomplete)?;
         Ok(Whole { id, digests, inline: None })
     }
 
@@ -345,15 +331,11 @@ impl Arriving {
     pub(crate) fn sync(&self, id: ObjectId, length: u64) -> io::Result<()> {
         let disk = self.disk();
         let Some(disk) = disk.as_ref() else { return Ok(()) };
-        disk.data.sync_data()?;
+        disk.sync_data()?;
         if groups_of(length) < 2 {
             return Ok(());
         }
-        let outboard = BufWriter::new(File::create(self.files.outboard())?);
-        match disk.fold(groups_of(length), outboard)? {
-            Some((folded, outboard)) if folded == id => outboard.into_inner()?.sync_data()?,
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the leaves changed under our feet")),
-        }
+        disk.write_outboard(&self.files.outboard(), id, groups_of(length))?;
         self.cellar.sums().written_bytes += verify::outboard_len(length);
         Ok(())
     }
@@ -453,65 +435,4 @@ impl Seen {
     pub(crate) fn settle(&self) {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-}
-
-impl Disk {
-    /// The object of all leaves; nothing when one is missing.
-    fn fold<W: Write>(&self, groups: u64, outboard: W) -> Result<Option<(ObjectId, W)>, io::Error> {
-        let mut fold = Fold::new(outboard);
-        let all_held = leaves::for_each_held(&self.leaves, groups, |leaf| fold.push(leaf))?;
-        if all_held { fold.finish() } else { Ok(None) }
-    }
-
-    fn write(&self, part: &Run) -> io::Result<()> {
-        self.data.write_all_at(part.bytes(), part.first().offset())?;
-        leaves::write(&self.leaves, part.first().0, &leaves::encode(part.leaves(), part.provenance()))
-    }
-
-    /// Hashes what was just written and follows the frontier, while it is still in memory.
-    fn hash_written(&mut self, parts: &[Run], frontier: u64) {
-        for part in parts {
-            let start = part.first().offset();
-            if start == self.digests.at() && start < frontier {
-                self.digests.update(part.bytes());
-            }
-        }
-    }
-
-    /// Hashes up to the frontier from the file, at most `bytes_max`.
-    fn catch_up(&mut self, frontier: u64, bytes_max: u64) -> io::Result<()> {
-        let end = frontier.min(self.digests.at().saturating_add(bytes_max));
-        let mut buffer = vec![0; if self.digests.at() < end { limits::READ_BUFFER_BYTES } else { 0 }];
-        while self.digests.at() < end {
-            let at = self.digests.at();
-            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-            self.data.read_exact_at(&mut buffer[..len], at)?;
-            self.digests.update(&buffer[..len]);
-        }
-        Ok(())
-    }
-}
-
-/// Checks the noted groups of a part from before a crash and returns those whose bytes hash to their leaves. Blocks.
-pub(crate) fn check_groups(files: &PartFiles, length: u64, noted: &GroupSet) -> io::Result<GroupSet> {
-    let data = File::open(files.data())?;
-    let leaves = File::options().read(true).write(true).open(files.leaves())?;
-    let mut right = GroupSet::new();
-    for group in noted.spans().iter().flat_map(|span| span.start()..span.end()) {
-        let span = GroupSpan::clamped(group, group + 1);
-        let range = span.bytes(length);
-        let bytes = read_exact(&data, range.start(), range.len())?;
-        if leaves::read(&leaves, group)? == verify::leaf(group, &bytes) {
-            right.insert(span);
-        } else {
-            leaves::clear(&leaves, span)?;
-        }
-    }
-    Ok(right)
-}
-
-fn read_exact(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
 }

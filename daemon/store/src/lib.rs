@@ -11,6 +11,7 @@ mod buffers;
 mod cellar;
 mod changed;
 mod digests;
+mod disk;
 mod draft;
 mod edge;
 mod error;

@@ -17,9 +17,10 @@ use kith_model::time::UnixMillis;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::arriving::{Arriving, check_groups};
+use crate::arriving::Arriving;
 use crate::body::Body;
 use crate::cellar::Cellar;
+use crate::disk::check_groups;
 use crate::draft::{Draft, Part};
 use crate::error::{CreateError, IndexError, OpenError, ReadError, WriteError};
 use crate::keeper::{self, Order};
