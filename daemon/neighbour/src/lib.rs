@@ -42,15 +42,18 @@ mod tally;
 mod telling;
 pub mod tls;
 mod uploads;
+mod view;
+mod window;
 pub mod wire;
 mod withdrawals;
 pub mod withdrawn;
 
-pub use neighbourhood::{
-    FindError, JoinError, Neighbourhood, PairingOutcome, PairingWindow, StartError, State, UnpairError, View,
-};
+pub use neighbourhood::{Neighbourhood, StartError, UnpairError};
+pub use pair::JoinError;
 pub use pairing::desk::LockedOut;
 pub use registry::RegistryError;
 pub use rotation::RotateError;
 pub use tally::Totals;
 pub use telling::FilterView;
+pub use view::{FindError, State, View};
+pub use window::{PairingOutcome, PairingWindow};

@@ -17,8 +17,7 @@ use tokio::time::Instant;
 
 use crate::group::{FILE_NAME, Group};
 use crate::identity::NodeId;
-use crate::neighbourhood::JoinError;
-use crate::pair::{self, Invitation};
+use crate::pair::{self, Invitation, JoinError};
 use crate::private_file;
 use crate::room::Room;
 

@@ -1,39 +1,35 @@
 //! The handle of the room: what the rest of the house can ask of the neighbours.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use kith_fetch::share::{Gathering, Share};
 use kith_fetch::source::{Finder, Found, Wanted};
-use kith_model::limits::PAIRING_TIMEOUT;
 use kith_model::representation::Representation;
-use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_store::Store;
 use quinn::VarInt;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::endpoint::{self, SetupError};
 use crate::group::Group;
-use crate::identity::{Identity, NodeId, NodeKey};
-use crate::pair::Invitation;
-use crate::pairing::desk::{Code, LockedOut, WindowNumber};
-use crate::peers::{Evidence, Peer, Standing, Strike};
+use crate::identity::{Identity, NodeId};
+use crate::pair::{Invitation, JoinError};
+use crate::pairing::desk::{Code, LockedOut};
+use crate::peers::Peer;
 use crate::registry::{Registry, RegistryError};
 use crate::room::{Parts, Room};
 use crate::roster::{Known, Seen};
 use crate::rotation::RotateError;
 use crate::tally::Totals;
-use crate::telling::FilterView;
 use crate::tls::Door;
+use crate::view::{FindError, View, is_prefix_of, one_of, parse_address};
+use crate::window::PairingWindow;
 use crate::wire::Bye;
 use crate::{
     clock, connect, copies, crowd, dial, discovery, membership, name, named, pair, rotation, source, telling,
@@ -52,134 +48,6 @@ pub enum StartError {
     /// The system's source of random numbers.
     #[error("no random numbers")]
     Random,
-}
-
-/// How a box stands with us.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing against it.
-    Good,
-    /// It sent this many bad groups within a day.
-    Struck(usize),
-    /// It sent too many.
-    Banned {
-        /// When it may come back.
-        until: UnixMillis,
-    },
-    /// It signed a lie.
-    Quarantined {
-        /// Which, for people.
-        reason: String,
-    },
-}
-
-/// A box as people see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Its name, as it says itself, made harmless; may be empty.
-    pub name: String,
-    /// The hash of its key.
-    pub id: NodeId,
-    /// The same as four words.
-    pub key_words: String,
-    /// What it is to us; nothing when it is not paired.
-    pub role: Option<Role>,
-    /// Where it is, or was seen last.
-    pub address: Option<SocketAddr>,
-    /// Whether there is a session.
-    pub connected: bool,
-    /// Whether discovery sees it now.
-    pub seen: bool,
-    /// Round trip of the session in microseconds.
-    pub rtt_us: Option<u64>,
-    /// Object bytes it gave us since the start.
-    pub received_bytes: u64,
-    /// Object bytes we gave it since the start.
-    pub sent_bytes: u64,
-    /// Groups of it that were verified since the start.
-    pub groups_verified: u64,
-    /// What it has told of what it may share.
-    pub filter: Option<FilterView>,
-    /// Strikes that still count.
-    pub strikes: usize,
-    /// How it stands.
-    pub state: State,
-    /// When it was paired.
-    pub paired_at: Option<UnixMillis>,
-    /// Its public key; nothing when it is not paired.
-    pub key: Option<NodeKey>,
-    /// Its latest strikes, the newest last.
-    pub struck: Vec<Strike>,
-    /// The signed lie that it is quarantined for.
-    pub evidence: Option<Evidence>,
-}
-
-/// How a pairing window ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PairingOutcome {
-    /// With a new neighbour.
-    Paired(NodeId),
-    /// A wrong code was tried; this one is dead.
-    WrongCode,
-    /// Nobody came in time, or another window was opened.
-    Closed,
-    /// The other box broke off, or our disk did.
-    Failed(String),
-}
-
-/// An open pairing window.
-pub struct PairingWindow {
-    /// Eight digits, to be shown to the owner and to nobody else.
-    pub code: String,
-    /// When it closes.
-    pub expires_at: UnixMillis,
-    /// How long that is.
-    pub open_for: Duration,
-    /// How it ends. Dropping it closes the window.
-    pub outcome: BoxFuture<'static, PairingOutcome>,
-}
-
-/// Why a box could not be joined.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// Not eight digits.
-    #[error("a pairing code has eight digits")]
-    BadCode,
-    /// No such box.
-    #[error(transparent)]
-    Find(#[from] FindError),
-    /// Nobody answers there.
-    #[error("no box answers at {0}")]
-    Unreachable(SocketAddr),
-    /// It shows no code.
-    #[error("the other box shows no pairing code; start `kith pair` there first")]
-    NotOpen,
-    /// The digits are others, or somebody stands between the boxes. The code is used up.
-    #[error("the code is wrong; the other box has to show a new one")]
-    WrongCode,
-    /// The other box has seen too many wrong codes.
-    #[error("too many wrong codes were tried on the other box; it is locked for an hour")]
-    LockedOut,
-    /// The other box knows no such role, or speaks another version.
-    #[error("the other box does not pair in this role or version")]
-    Role,
-    /// Our own fault.
-    #[error("pairing failed: {0}")]
-    Failed(String),
-}
-
-/// Why a text names no box.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FindError {
-    /// None.
-    #[error("no box is known by that name, node id or address")]
-    NotFound,
-    /// More than one.
-    #[error("more than one box is known by that name; use its node id")]
-    Ambiguous,
-    /// This one.
-    #[error("that is this box itself")]
-    Ourselves,
 }
 
 /// Why a box could not be unpaired.
@@ -258,37 +126,9 @@ impl Neighbourhood {
         let paired: Vec<Peer> = room.registry.read().iter().map(|(_, peer)| peer.clone()).collect();
         let seen: Vec<(NodeId, Seen)> = room.roster().iter().map(|(id, seen)| (*id, seen.clone())).collect();
         let is_paired = |id: &NodeId| paired.iter().any(|peer| peer.key().id() == *id);
-        let strangers = seen.iter().filter(|(id, _)| !is_paired(id)).map(|(id, seen)| stranger(*id, seen));
-        paired.iter().map(|peer| self.view(peer, now)).chain(strangers).collect()
-    }
-
-    fn view(&self, peer: &Peer, now: UnixMillis) -> View {
-        let id = peer.key().id();
-        let session = self.room.sessions.find(&id);
-        let seen = self.room.roster().find(&id).cloned();
-        let tally = self.room.tallies.of(id);
-        let seen_at = seen.as_ref().and_then(|seen| seen.addresses.first().copied());
-        let stored = peer.address.as_ref().and_then(|address| address.parse().ok());
-        View {
-            name: peer.name.clone(),
-            id,
-            key_words: id.words(),
-            role: Some(peer.role()),
-            address: session.as_ref().map(|session| session.address()).or(seen_at).or(stored),
-            connected: session.is_some(),
-            seen: seen.is_some(),
-            filter: session.as_ref().and_then(|session| session.ear().view()),
-            rtt_us: session.and_then(|session| u64::try_from(session.connection.rtt().as_micros()).ok()),
-            received_bytes: tally.received_bytes.load(Relaxed),
-            sent_bytes: tally.sent_bytes.load(Relaxed),
-            groups_verified: tally.groups_verified.load(Relaxed),
-            strikes: peer.strikes(now),
-            state: state(peer, now),
-            paired_at: Some(peer.paired_at()),
-            key: Some(peer.key()),
-            struck: peer.struck().to_vec(),
-            evidence: peer.evidence().cloned(),
-        }
+        let strangers =
+            seen.iter().filter(|(id, _)| !is_paired(id)).map(|(id, seen)| View::stranger(*id, seen));
+        paired.iter().map(|peer| View::paired(room, peer, now)).chain(strangers).collect()
     }
 
     /// A number that grows whenever [`Self::list`] would show something else than other counts.
@@ -314,23 +154,7 @@ impl Neighbourhood {
     /// Shows a code for two minutes; a window that was open closes. Whoever joins becomes what both owners let it be: the
     /// farther of the two roles.
     pub fn open_pairing(&self, role: Role) -> Result<PairingWindow, LockedOut> {
-        let now = clock::now();
-        // The system's random numbers fail at boot or never; a lock-out says "later" as well.
-        let code = Code::draw(&SystemRandom::new()).ok_or(LockedOut { until: now })?;
-        let digits = code.digits().to_owned();
-        let (told, outcome) = oneshot::channel();
-        let (number, expires_at) = {
-            let mut pairing = self.room.pairing();
-            let (number, expires_at) = pairing.desk.open(code, role, now)?;
-            if let Some((_, before)) = pairing.waiting.replace((number, told)) {
-                let _ = before.send(PairingOutcome::Closed);
-            }
-            (number, expires_at)
-        };
-        let open_for = expires_at.since(now);
-        let guard = WindowGuard { room: Arc::clone(&self.room), number };
-        let outcome = Box::pin(outcome_of(guard, outcome, open_for));
-        Ok(PairingWindow { code: digits, expires_at, open_for, outcome })
+        PairingWindow::open(&self.room, role)
     }
 
     /// Joins the box of that name, node id prefix, key words or address, which shows `code`.
@@ -467,86 +291,4 @@ impl Finder for Neighbourhood {
     fn gather(&self, wanted: &Wanted, share: &Arc<Share>) -> Option<Gathering> {
         crowd::gather(&self.room, wanted, share)
     }
-}
-
-fn state(peer: &Peer, now: UnixMillis) -> State {
-    match peer.standing(now) {
-        Standing::Good => State::Good,
-        Standing::Struck(count) => State::Struck(count),
-        Standing::Banned(until) => State::Banned { until },
-        Standing::Quarantined => State::Quarantined {
-            reason: peer.evidence().map(|evidence| evidence.summary.clone()).unwrap_or_default(),
-        },
-    }
-}
-
-fn stranger(id: NodeId, seen: &Seen) -> View {
-    View {
-        name: seen.name.clone(),
-        id,
-        key_words: id.words(),
-        role: None,
-        address: seen.addresses.first().copied(),
-        connected: false,
-        seen: true,
-        rtt_us: None,
-        received_bytes: 0,
-        sent_bytes: 0,
-        groups_verified: 0,
-        filter: None,
-        strikes: 0,
-        state: State::Good,
-        paired_at: None,
-        key: None,
-        struck: Vec::new(),
-        evidence: None,
-    }
-}
-
-fn one_of(mut views: impl Iterator<Item = View>) -> Result<View, FindError> {
-    match (views.next(), views.next()) {
-        (Some(view), None) => Ok(view),
-        (None, _) => Err(FindError::NotFound),
-        (Some(_), Some(_)) => Err(FindError::Ambiguous),
-    }
-}
-
-/// Four digits at least: shorter ones are rather names.
-fn is_prefix_of(who: &str, id: NodeId) -> bool {
-    who.len() >= 4 && id.to_string().starts_with(&who.to_ascii_lowercase())
-}
-
-/// `ip:port`, or an address alone with the usual port.
-fn parse_address(who: &str) -> Option<SocketAddr> {
-    const PORT: u16 = 8482;
-    let bare = who.trim().trim_start_matches('[').trim_end_matches(']');
-    who.trim().parse().ok().or_else(|| bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, PORT)))
-}
-
-/// Closes its window when nobody waits for it any more.
-struct WindowGuard {
-    room: Arc<Room>,
-    number: WindowNumber,
-}
-
-impl Drop for WindowGuard {
-    fn drop(&mut self) {
-        self.room.pairing().ended(self.number, PairingOutcome::Closed);
-    }
-}
-
-async fn outcome_of(
-    guard: WindowGuard,
-    mut outcome: oneshot::Receiver<PairingOutcome>,
-    open_for: Duration,
-) -> PairingOutcome {
-    tokio::select! {
-        outcome = &mut outcome => return outcome.unwrap_or(PairingOutcome::Closed),
-        () = tokio::time::sleep(open_for) => {}
-    }
-    let is_being_tried = guard.room.pairing().desk.is_being_tried(guard.number);
-    if is_being_tried && let Ok(Ok(outcome)) = tokio::time::timeout(PAIRING_TIMEOUT, outcome).await {
-        return outcome;
-    }
-    PairingOutcome::Closed
 }

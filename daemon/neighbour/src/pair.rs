@@ -11,7 +11,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::frames::{self, FrameError, FrameReader};
 use crate::identity::{NodeId, NodeKey};
-use crate::neighbourhood::{JoinError, PairingOutcome};
 use crate::pairing::desk::{Code, Guess, NoGuess};
 use crate::pairing::exchange::{Channel, EXPORTER_LABEL, Joining, Mismatch, OpenerProving, Secret};
 use crate::peers::Peer;
@@ -19,8 +18,39 @@ use crate::room::Room;
 use crate::roster::Known;
 use crate::session::{canonical, close};
 use crate::tls::{self, Expected};
+use crate::view::FindError;
+use crate::window::PairingOutcome;
 use crate::wire::{self, Bye, Message, PairAnswer, PairConfirm, PairStart, Reason};
 use crate::{clock, endpoint, name};
+
+/// Why a box could not be joined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// Not eight digits.
+    #[error("a pairing code has eight digits")]
+    BadCode,
+    /// No such box.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// Nobody answers there.
+    #[error("no box answers at {0}")]
+    Unreachable(SocketAddr),
+    /// It shows no code.
+    #[error("the other box shows no pairing code; start `kith pair` there first")]
+    NotOpen,
+    /// The digits are others, or somebody stands between the boxes. The code is used up.
+    #[error("the code is wrong; the other box has to show a new one")]
+    WrongCode,
+    /// The other box has seen too many wrong codes.
+    #[error("too many wrong codes were tried on the other box; it is locked for an hour")]
+    LockedOut,
+    /// The other box knows no such role, or speaks another version.
+    #[error("the other box does not pair in this role or version")]
+    Role,
+    /// Our own fault.
+    #[error("pairing failed: {0}")]
+    Failed(String),
+}
 
 /// Why an exchange ended without a neighbour.
 #[derive(Debug, thiserror::Error)]

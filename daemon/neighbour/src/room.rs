@@ -18,7 +18,6 @@ use crate::config::Config;
 use crate::crowd::Fetches;
 use crate::identity::{Identity, NodeId};
 use crate::membership::Membership;
-use crate::neighbourhood::PairingOutcome;
 use crate::pairing::desk::{Desk, WindowNumber};
 use crate::peers::{Evidence, Standing};
 use crate::registry::Registry;
@@ -28,6 +27,7 @@ use crate::shelf::Shelf;
 use crate::tally::Tallies;
 use crate::tls::{Admits, Door};
 use crate::uploads::{Rates, Uploads};
+use crate::window::PairingOutcome;
 use crate::wire::{self, Bye, Hello};
 use crate::withdrawals::Withdrawals;
 
