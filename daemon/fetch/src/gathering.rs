@@ -1,95 +1,96 @@
 //! The memory in which a run comes together, used again for the next ones: fresh memory for each costs more than
 //! the copy.
 //!
-//! A slow stream gathers in a small buffer of the run's own size, so that many slow ones hold little. Knows neither
-//! groups nor streams.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! A slow stream gathers in a small buffer of the run's own size, so that many slow ones hold little; a fast one in
+//! buffers of the [pool](kith_store::buffers). Knows neither groups nor streams.
 
 use bytes::Bytes;
+use kith_store::buffers::{BUFFER_BYTES, Buffer};
 
 /// Most bytes of a run: 256 KiB. Each run costs a few changes between threads, a fifth of the processor time of a miss
 /// when runs were 128 KiB on average. Runs of 512 KiB took the peak of 16 downloads at once from 34 to 54 MiB.
-pub(crate) const RUN_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const RUN_BYTES_MAX: usize = BUFFER_BYTES;
 
 /// Runs above this many bytes gather in a buffer of full size, and only from such a buffer are handed out without a
 /// copy: what is handed out never hangs on more than twice its size.
 const SMALL_BYTES_MAX: usize = RUN_BYTES_MAX / 2;
 
-/// Buffers kept by one stream for its next runs, besides the one being filled and the one being written.
-const KEPT_MAX: usize = 2;
-
-/// Buffers of full size that wait to be used again.
-type Shelf = Arc<Mutex<Vec<Vec<u8>>>>;
-
 /// What came of a run so far.
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
-    bytes: Vec<u8>,
-    shelf: Shelf,
+    bytes: Gathered,
+    /// The last run was large, and so will be the next one.
+    is_fast: bool,
+}
+
+#[derive(Debug)]
+enum Gathered {
+    Small(Vec<u8>),
+    Large(Buffer),
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self::Small(Vec::new())
+    }
+}
+
+impl Gathered {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Small(bytes) => bytes,
+            Self::Large(buffer) => buffer.as_ref(),
+        }
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Small(small) => small.extend_from_slice(bytes),
+            Self::Large(buffer) => buffer.extend(bytes),
+        }
+    }
+
+    fn grow(&mut self) {
+        if let Self::Small(small) = self {
+            let mut large = Buffer::empty();
+            large.extend(small);
+            *self = Self::Large(large);
+        }
+    }
 }
 
 impl Gathering {
     /// Takes from `piece` what there is room for.
     pub(crate) fn fill(&mut self, piece: &mut Bytes) {
-        let part = piece.split_to(piece.len().min(RUN_BYTES_MAX - self.bytes.len()));
-        let len = self.bytes.len() + part.len();
-        if len > SMALL_BYTES_MAX && self.bytes.capacity() < RUN_BYTES_MAX {
-            let mut large = self.take_large();
-            large.extend_from_slice(&self.bytes);
-            self.bytes = large;
+        let room = RUN_BYTES_MAX - self.bytes.bytes().len();
+        let part = piece.split_to(piece.len().min(room));
+        self.extend(&part);
+    }
+
+    fn extend(&mut self, part: &[u8]) {
+        if part.is_empty() {
+            return;
         }
-        self.bytes.extend_from_slice(&part);
+        if self.is_fast || self.bytes.bytes().len() + part.len() > SMALL_BYTES_MAX {
+            self.bytes.grow();
+        }
+        self.bytes.extend(part);
     }
 
     /// The first `count` bytes, of as many as there are at least.
     pub(crate) fn cut(&mut self, count: usize) -> Bytes {
-        let mut rest = Vec::new();
-        if self.bytes.len() > count {
-            rest.extend_from_slice(&self.bytes[count..]);
+        self.is_fast = count > SMALL_BYTES_MAX;
+        let mut gathered = std::mem::take(&mut self.bytes);
+        self.extend(&gathered.bytes()[count..]);
+        match &mut gathered {
+            Gathered::Small(bytes) => bytes.truncate(count),
+            Gathered::Large(buffer) => buffer.truncate(count),
         }
-        let mut cut = std::mem::replace(&mut self.bytes, rest);
-        cut.truncate(count);
-        if cut.capacity() < RUN_BYTES_MAX {
-            cut.into()
-        } else if count > SMALL_BYTES_MAX {
-            Bytes::from_owner(Lent { bytes: cut, shelf: Arc::clone(&self.shelf) })
-        } else {
-            let small = Bytes::copy_from_slice(&cut);
-            put_back(&self.shelf, cut);
-            small
+        match gathered {
+            Gathered::Small(bytes) => bytes.into(),
+            Gathered::Large(buffer) if self.is_fast => buffer.freeze(),
+            Gathered::Large(buffer) => Bytes::copy_from_slice(buffer.as_ref()),
         }
-    }
-
-    fn take_large(&self) -> Vec<u8> {
-        let kept = self.shelf.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| Vec::with_capacity(RUN_BYTES_MAX))
-    }
-}
-
-fn put_back(shelf: &Shelf, mut bytes: Vec<u8>) {
-    bytes.clear();
-    let mut kept = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() < KEPT_MAX {
-        kept.push(bytes);
-    }
-}
-
-/// A buffer that was handed out; it comes back when the last of its bytes is dropped.
-struct Lent {
-    bytes: Vec<u8>,
-    shelf: Shelf,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        put_back(&self.shelf, std::mem::take(&mut self.bytes));
     }
 }
 
@@ -103,24 +104,20 @@ mod tests {
         assert!(piece.is_empty());
     }
 
-    fn waiting(gathering: &Gathering) -> usize {
-        gathering.shelf.lock().expect("not poisoned").len()
+    /// What is lent cannot be had for good.
+    fn is_lent(bytes: Bytes) -> bool {
+        bytes.try_into_mut().is_err()
     }
 
     #[test]
-    fn large_buffers_are_used_again_and_a_bounded_number_is_kept() {
+    fn only_a_large_run_is_handed_out_in_a_buffer_that_comes_back() {
         let mut gathering = Gathering::default();
-        let lent: Vec<Bytes> = (0..KEPT_MAX + 2)
-            .map(|_| {
-                filled(&mut gathering, RUN_BYTES_MAX);
-                gathering.cut(RUN_BYTES_MAX)
-            })
-            .collect();
-        assert_eq!(waiting(&gathering), 0);
-        drop(lent);
-        assert_eq!(waiting(&gathering), KEPT_MAX);
-        filled(&mut gathering, RUN_BYTES_MAX);
-        assert_eq!(waiting(&gathering), KEPT_MAX - 1);
+        for (len, lent) in [(16, false), (SMALL_BYTES_MAX, false), (SMALL_BYTES_MAX + 1, true), (16, false)] {
+            filled(&mut gathering, len);
+            let run = gathering.cut(len);
+            assert_eq!(run, vec![7; len]);
+            assert_eq!(is_lent(run), lent, "{len} bytes");
+        }
     }
 
     #[test]
@@ -128,8 +125,8 @@ mod tests {
         let mut gathering = Gathering::default();
         filled(&mut gathering, SMALL_BYTES_MAX + 1);
         let small = gathering.cut(16);
-        assert_eq!(waiting(&gathering), 1);
         assert_eq!(small, vec![7; 16]);
+        assert!(!is_lent(small));
         assert_eq!(gathering.cut(SMALL_BYTES_MAX - 15).len(), SMALL_BYTES_MAX - 15);
     }
 

@@ -203,11 +203,14 @@ pub const OPEN_OBJECTS_MAX: usize = 64;
 /// Longest read of a body in bytes.
 pub const READ_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Size of a recycled read buffer in bytes.
+/// Size of a recycled buffer in bytes.
 pub const READ_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Read buffers kept for the next read: 4 MiB.
+/// Recycled buffers that wait for their next use at most: 4 MiB.
 pub const READ_BUFFERS_KEPT_MAX: usize = 16;
+
+/// Those that wait besides as many as are in use: what one download takes up and puts down in between.
+pub const READ_BUFFERS_SPARE: usize = 2;
 
 /// Runs of one arriving object that wait for the disk. Each lane has one at most and waits for it.
 pub const WRITES_WAITING_MAX: usize = 16;

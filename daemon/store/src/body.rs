@@ -182,7 +182,7 @@ impl Body {
             return Ok(Bytes::new());
         }
         let span = GroupSpan::covering(range);
-        let mut buffer = self.buffer(range)?;
+        let mut buffer = buffer_for(range)?;
         if opened.is_checked(span, self.now()) {
             if read_if_cached(&opened.data, buffer.bytes_mut(), range.start()) {
                 return Ok(buffer.freeze());
@@ -193,7 +193,7 @@ impl Body {
         drop(buffer);
         // Groups that were not checked yet are read whole.
         let whole = span.bytes(opened.info.length);
-        let mut buffer = self.buffer(whole)?;
+        let mut buffer = buffer_for(whole)?;
         let reading = Arc::clone(opened);
         let outcome = self
             .blocking(move || {
@@ -224,7 +224,7 @@ impl Body {
             epoch
         };
         let data = Arc::clone(arriving.data().ok_or(ReadError::Missing)?);
-        let mut buffer = self.buffer(range)?;
+        let mut buffer = buffer_for(range)?;
         let bytes = if read_if_cached(&data, buffer.bytes_mut(), range.start()) {
             buffer.freeze()
         } else {
@@ -308,11 +308,6 @@ impl Body {
         self.cellar.clock.now()
     }
 
-    fn buffer(&self, range: ByteRange) -> Result<Buffer, ReadError> {
-        let len = usize::try_from(range.len()).map_err(|_| ReadError::Missing)?;
-        Ok(self.cellar.buffers.take(len))
-    }
-
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
@@ -365,6 +360,10 @@ fn encode_files(
         Some(outboard) => verify::encode(info.id, info.length, span, outboard, data)?,
         None => verify::encode(info.id, info.length, span, &[][..], data)?,
     })
+}
+
+fn buffer_for(range: ByteRange) -> Result<Buffer, ReadError> {
+    usize::try_from(range.len()).map(Buffer::of).map_err(|_| ReadError::Missing)
 }
 
 /// Reads when all of it is in the page cache; else the disk would hold up the runtime.

@@ -11,7 +11,6 @@ use kith_model::time::UnixMillis;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::buffers::Buffers;
 use crate::changed::Changed;
 use crate::edge::Budget;
 use crate::error::{CreateError, IndexError, WriteError};
@@ -28,7 +27,6 @@ pub(crate) struct Cellar {
     pub(crate) paths: Paths,
     pub(crate) index: Index,
     pub(crate) clock: Clock,
-    pub(crate) buffers: Arc<Buffers>,
     pub(crate) edge: Arc<Budget>,
     pub(crate) generation: watch::Sender<u64>,
     pub(crate) tracker: TaskTracker,
@@ -84,7 +82,6 @@ impl Cellar {
             paths,
             index,
             clock: Clock { told: now, at: Instant::now() },
-            buffers: Arc::default(),
             edge: Arc::default(),
             generation: watch::Sender::new(0),
             tracker: TaskTracker::new(),

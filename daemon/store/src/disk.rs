@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kith_model::ladder::{Digest, Ladder};
-use kith_model::limits;
 use kith_model::object::ObjectId;
 use kith_model::range::{GroupSet, GroupSpan};
 use kith_model::verify::{self, Run};
 
+use crate::buffers::{BUFFER_BYTES, Buffer};
 use crate::digests::Running;
 use crate::files::PartFiles;
 use crate::fold::Fold;
@@ -79,7 +79,8 @@ impl Disk {
     /// Hashes up to the frontier from the file, at most `bytes_max`.
     pub(crate) fn catch_up(&mut self, frontier: u64, bytes_max: u64) -> io::Result<()> {
         let end = frontier.min(self.digests.at().saturating_add(bytes_max));
-        let mut buffer = vec![0; if self.digests.at() < end { limits::READ_BUFFER_BYTES } else { 0 }];
+        let mut buffer = Buffer::of(if self.digests.at() < end { BUFFER_BYTES } else { 0 });
+        let buffer = buffer.bytes_mut();
         while self.digests.at() < end {
             let at = self.digests.at();
             let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());

@@ -7,7 +7,7 @@
 mod arriving;
 mod batch;
 mod body;
-mod buffers;
+pub mod buffers;
 mod cellar;
 mod changed;
 mod digests;
