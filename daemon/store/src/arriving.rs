@@ -130,7 +130,10 @@ impl Arriving {
 
     /// Opens the files of a part from before. Blocks.
     pub(crate) fn open_files(&self) -> io::Result<()> {
-        self.open_disk(&mut self.disk(), files::open_writable)
+        let mut disk = self.disk();
+        self.open_disk(&mut disk, files::open_writable)?;
+        disk.as_mut().map(Disk::was_noted);
+        Ok(())
     }
 
     fn open_disk(
@@ -171,7 +174,10 @@ impl Arriving {
         let mut disk = self.disk();
         let written = self.write_parts(&mut disk, &run, visibility);
         let (outcome, written) = match written {
-            Ok(written) => (Ok(()), Some(written)),
+            Ok(written) => {
+                self.note(&mut disk);
+                (Ok(()), Some(written))
+            }
             Err(error) => (Err(error), None),
         };
         // Whoever waited may have gone.
@@ -182,6 +188,17 @@ impl Arriving {
                 // The next run or the check of the whole tries again, and tells when it cannot.
                 tracing::debug!(%error, "written groups could not be read back for their digests");
             }
+        }
+    }
+
+    /// Behind the first run that is readable: no client waits for it, and what the writer is told is written is found
+    /// again after a crash.
+    fn note(&self, disk: &mut Option<Disk>) {
+        let is_resumable = self.draft.validator.is_some() && self.draft.length.is_some();
+        if let Some(disk) = disk.as_mut().filter(|_| is_resumable)
+            && let Err(error) = disk.note(&self.files, &self.draft)
+        {
+            tracing::debug!(%error, "a part could not be written down; it goes with this process");
         }
     }
 

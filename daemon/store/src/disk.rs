@@ -17,15 +17,18 @@ use kith_model::verify::{self, Run};
 
 use crate::buffers::{BUFFER_BYTES, Buffer};
 use crate::digests::Running;
-use crate::files::PartFiles;
+use crate::draft::Draft;
+use crate::files::{self, PartFiles};
 use crate::fold::Fold;
-use crate::leaves;
+use crate::{leaves, record};
 
 /// The open files of one arriving object.
 pub(crate) struct Disk {
     data: Arc<File>,
     leaves: File,
     digests: Running,
+    /// What it will be is written down, for who finds the part after a crash.
+    is_noted: bool,
 }
 
 impl std::fmt::Debug for Disk {
@@ -37,7 +40,21 @@ impl std::fmt::Debug for Disk {
 impl Disk {
     /// Hashes from the front on, for the digests of `told`.
     pub(crate) fn new(data: Arc<File>, leaves: File, told: &Ladder) -> Self {
-        Self { data, leaves, digests: Running::new(told) }
+        Self { data, leaves, digests: Running::new(told), is_noted: false }
+    }
+
+    /// The part was written down before.
+    pub(crate) fn was_noted(&mut self) {
+        self.is_noted = true;
+    }
+
+    /// Writes down what the part will be, once.
+    pub(crate) fn note(&mut self, files: &PartFiles, draft: &Draft) -> io::Result<()> {
+        if self.is_noted {
+            return Ok(());
+        }
+        self.is_noted = true;
+        files::replace(&files.record(), &record::encode_draft(draft), files::Sync::Later)
     }
 
     /// Count of bytes hashed.

@@ -27,7 +27,7 @@ use crate::keeper::{self, Order};
 use crate::opened::Opened;
 use crate::parts::Waiting;
 use crate::writer::Writer;
-use crate::{files, record, recover};
+use crate::{record, recover};
 
 /// Where the store is and how much it may take.
 #[derive(Clone, Debug)]
@@ -342,16 +342,6 @@ fn create(cellar: &Arc<Cellar>, draft: Draft) -> Result<Writer, CreateError> {
                     arriving.discard();
                     return Err(error.into());
                 }
-            }
-            if draft.validator.is_some()
-                && let Err(error) = files::replace(
-                    &arriving.files().record(),
-                    &record::encode_draft(&draft),
-                    files::Sync::Later,
-                )
-            {
-                arriving.discard();
-                return Err(error.into());
             }
         }
         let before = cellar.parts().begin(draft.key.clone(), number);

@@ -481,3 +481,19 @@ async fn a_late_digest_that_contradicts_is_refused() {
     assert!(writer.learn(news).await.is_err());
     assert_eq!(writer.told(), draft.ladder);
 }
+
+/// A head that waits for the disk to note the part waits three operations of the file system longer.
+#[tokio::test]
+async fn a_part_is_written_down_behind_its_first_groups_and_before_the_writer_is_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let bytes = sample(1, 4 * GROUP_BYTES);
+    let is_noted = || {
+        let names = std::fs::read_dir(dir.path().join("parts")).expect("a folder");
+        names.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "part"))
+    };
+    let writer = store.create(draft(URL, Some(bytes.len() as u64))).await.expect("a place");
+    assert!(!is_noted(), "the place was waited for longer than needed");
+    writer.write(from_origin(&bytes, span(0, 1)), Visibility::Now).await.expect("written");
+    assert!(is_noted());
+}
