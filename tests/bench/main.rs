@@ -5,6 +5,7 @@
 //! is measured, and how to read it, is in `README.md`.
 
 mod figures;
+mod first_byte;
 mod heads;
 mod hits;
 mod idle;
@@ -23,12 +24,13 @@ use anyhow::{Result, bail};
 type Bench = (&'static str, fn() -> Result<()>);
 
 /// What can be asked for, in the order of `all`.
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     ("size", size::measure),
     ("memory", memory::measure),
     ("heads", heads::measure),
     ("hits", hits::measure),
     ("miss", miss::measure),
+    ("first-byte", first_byte::measure),
     ("lan", lan::measure),
     ("multi", multi::measure),
     ("never-slower", never_slower::measure),

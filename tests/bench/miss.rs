@@ -61,7 +61,7 @@ pub(crate) fn measure() -> Result<()> {
 }
 
 /// Whose processor time counts.
-enum Ways<'a> {
+pub(crate) enum Ways<'a> {
     /// With the number of objects on its shelf before.
     Kith(&'a Kith, u64),
     Nginx(&'a Nginx),
@@ -86,13 +86,14 @@ impl Ways<'_> {
 }
 
 /// In seconds.
-struct Fetch {
-    first_byte: f64,
+pub(crate) struct Fetch {
+    pub(crate) first_byte: f64,
     wall: f64,
     cpu: f64,
 }
 
-fn fetch(url: &str, way: Option<&Ways<'_>>) -> Result<Fetch> {
+/// Fetches by curl, and counts whose processor time counts.
+pub(crate) fn fetch(url: &str, way: Option<&Ways<'_>>) -> Result<Fetch> {
     let before = way.map(Ways::cpu_seconds).transpose()?;
     let mut curl = Command::new("curl");
     curl.args(["-sSf", "-o", "/dev/null", "-w", "%{time_starttransfer} %{time_total}", url]);
