@@ -46,10 +46,11 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that only some rooms may know; the tests may know all.
-const KNOWLEDGE: [(&str, &[&str]); 14] = [
+const KNOWLEDGE: [(&str, &[&str]); 15] = [
     ("quick-xml", &["kith-origin"]),
     ("md-5", &["kith-store"]),
     ("redb", &["kith-store"]),
+    ("memmap2", &["kith-store"]),
     ("quinn", &["kith-neighbour"]),
     ("quinn-proto", &["kith-neighbour"]),
     ("mdns-sd", &["kith-neighbour"]),

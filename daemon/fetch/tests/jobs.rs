@@ -14,6 +14,7 @@ use kith_model::key::Target;
 use kith_model::ladder::Algorithm;
 use kith_model::object::ObjectId;
 use kith_model::representation::{Representation, Standing};
+use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn what_came_through_is_stored_and_right() {
@@ -63,6 +64,21 @@ async fn a_neighbour_delivers_what_the_origin_need_not_send() {
     assert!(near.delivered.load(SeqCst) >= 39 * MIB as u64);
     assert!(house.sent() <= MIB as u64, "{}", house.sent());
     assert_eq!(house.stored().await.standing, kith_model::representation::Standing::Claimed);
+}
+
+#[tokio::test]
+async fn the_head_and_the_first_bytes_wait_for_nobody_next_door() {
+    let body = sample(20 * MIB, 21);
+    let speaks = Some(Arc::new(Semaphore::new(0)));
+    let mute = ScriptedNeighbour { speaks, ..ScriptedNeighbour::holding(body.clone()) };
+    // The origin's head is here, and not a byte yet.
+    let house = House::new(ScriptedOrigin::serving(body.clone()).slow(0), vec![mute.clone()]);
+    let mut reader = house.get(None).await;
+    assert_eq!((house.sent(), mute.asked.load(SeqCst)), (0, 1));
+    house.origin.pieces.add_permits(1);
+    let first = reader.next().await.expect("no error").expect("bytes");
+    assert!(!first.is_empty() && body.starts_with(&first));
+    assert_eq!((house.sent(), mute.delivered()), (64 * 1024, 0));
 }
 
 #[tokio::test]
