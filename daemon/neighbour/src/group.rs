@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::identity::{CONSONANTS, NodeId, VOWELS, proquint};
 use crate::pairing::desk::Code;
-use crate::wire;
+use crate::wire::pairing::{role_code, role_of};
 
 /// Name of the file in the data folder.
 pub const FILE_NAME: &str = "group.cbor";
@@ -75,14 +75,14 @@ impl Group {
     /// Of those who know the words. The others are at most `role` for us.
     pub fn new(words: &Words, role: Role) -> Self {
         let secret = blake3::derive_key("kith 2026 group v1", words.0.as_bytes());
-        Self { version: FORMAT_VERSION, secret, role: wire::role_code(role), left_out: Vec::new() }
+        Self { version: FORMAT_VERSION, secret, role: role_code(role), left_out: Vec::new() }
     }
 
     /// Reads the file's content; nothing when it is not ours.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let group: Self = minicbor::decode(bytes).ok()?;
         let is_ours = group.version == FORMAT_VERSION
-            && wire::role_of(group.role).is_some()
+            && role_of(group.role).is_some()
             && group.left_out.len() <= PAIRED_MAX;
         is_ours.then_some(group)
     }
@@ -99,7 +99,7 @@ impl Group {
 
     /// What the others are to us, at most.
     pub fn role(&self) -> Role {
-        wire::role_of(self.role).unwrap_or(Role::Neighbour)
+        role_of(self.role).unwrap_or(Role::Neighbour)
     }
 
     /// Whether a box may come in by the words.

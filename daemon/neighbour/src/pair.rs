@@ -20,7 +20,8 @@ use crate::session::{canonical, close};
 use crate::tls::{self, Expected};
 use crate::view::FindError;
 use crate::window::PairingOutcome;
-use crate::wire::{self, Bye, Message, PairAnswer, PairConfirm, PairStart, Reason};
+use crate::wire::pairing::{PairAnswer, PairConfirm, PairStart, role_code, role_of};
+use crate::wire::{self, Bye, Message, Reason};
 use crate::{clock, endpoint, name};
 
 /// Why a box could not be joined.
@@ -145,7 +146,7 @@ async fn welcome(room: &Arc<Room>, connection: &Connection, joiner: NodeKey) -> 
     let (mut send, receive) = connection.accept_bi().await?;
     let mut reader = FrameReader::new(receive);
     let Some(Message::PairStart(start)) = reader.frame().await? else { return Err(Failure::OutOfPlace) };
-    let theirs = wire::role_of(start.role).filter(|_| start.version == wire::VERSION);
+    let theirs = role_of(start.role).filter(|_| start.version == wire::VERSION);
     let reason = match (theirs, start.group == Some(true)) {
         (None, _) => Reason::Role,
         (Some(theirs), true) => match invited(room, joiner) {
@@ -292,7 +293,7 @@ async fn compare(
 ) -> Result<Secret, Failure> {
     let channel = channel(connection, guest.key, room.identity.key())?;
     let (proving, answer) = OpenerProving::answer(code, &channel, &guest.start.pake)?;
-    let role = Some(wire::role_code(guest.role));
+    let role = Some(role_code(guest.role));
     let answer = PairAnswer { name: room.config.name.clone(), pake: answer, role };
     frames::send(send, &Message::PairAnswer(answer)).await?;
     let (proven, ours) = proving.proven(&proof(reader).await?)?;
@@ -367,7 +368,7 @@ async fn introduce(
     let start = PairStart {
         version: wire::VERSION,
         name: room.config.name.clone(),
-        role: wire::role_code(*role),
+        role: role_code(*role),
         pake,
         group: is_of_group.then_some(true),
     };
@@ -381,7 +382,7 @@ async fn introduce(
     prove(&mut send, ours).await?;
     let (secret, stored) = proving.proven(&proof(&mut reader).await?)?;
     // The other's owner may let us be less than ours would, never more.
-    let theirs = answer.role.map_or(Some(Role::Mine), wire::role_of).ok_or(Failure::OutOfPlace)?;
+    let theirs = answer.role.map_or(Some(Role::Mine), role_of).ok_or(Failure::OutOfPlace)?;
     let address = connection.remote_address();
     let role = (*role).max(theirs);
     let met = Met { key: opener, name: &answer.name, role, address, is_of_group: *is_of_group };

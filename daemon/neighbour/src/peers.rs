@@ -9,7 +9,7 @@ use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 
 use crate::identity::{NodeId, NodeKey};
-use crate::wire;
+use crate::wire::pairing::{role_code, role_of};
 
 /// Name of the file in the data folder.
 pub const FILE_NAME: &str = "neighbours.cbor";
@@ -101,7 +101,7 @@ impl Peer {
         Self {
             key: *key.as_bytes(),
             name,
-            role: wire::role_code(role),
+            role: role_code(role),
             paired_at_ms: now.0,
             secret,
             address: None,
@@ -133,7 +133,7 @@ impl Peer {
     /// What it is to us.
     pub fn role(&self) -> Role {
         // A code of a later version is a stranger kind of box: it is trusted least.
-        wire::role_of(self.role).unwrap_or(Role::Neighbour)
+        role_of(self.role).unwrap_or(Role::Neighbour)
     }
 
     /// When it was paired.

@@ -7,10 +7,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kith_model::limits;
 use kith_model::range::GroupSpan;
-use kith_model::trust::Role;
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
+use self::pairing::{PairAnswer, PairConfirm, PairStart};
+
 pub mod crowd;
+pub mod pairing;
 
 /// The version that this box speaks. A box of another version is refused at hello.
 pub const VERSION: u32 = 1;
@@ -301,64 +303,6 @@ pub struct Heard {
     pub number: u32,
 }
 
-/// Begins a pairing.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct PairStart {
-    /// [`VERSION`].
-    #[n(0)]
-    pub version: u32,
-    /// The joining box's name, for people.
-    #[n(1)]
-    pub name: String,
-    /// What the joining box's owner takes the other for: 1 mine, 2 neighbour.
-    #[n(2)]
-    pub role: u32,
-    /// SPAKE2, side A: 33 bytes.
-    #[cbor(n(3), with = "minicbor::bytes")]
-    pub pake: Vec<u8>,
-    /// Whether the code is that of a group, and not one that is shown.
-    #[n(4)]
-    pub group: Option<bool>,
-}
-
-/// Answers a pairing.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct PairAnswer {
-    /// The opening box's name, for people.
-    #[n(0)]
-    pub name: String,
-    /// SPAKE2, side B: 33 bytes.
-    #[cbor(n(1), with = "minicbor::bytes")]
-    pub pake: Vec<u8>,
-    /// What both take each other for: the farther of what their owners said. Absent from a box that knows `mine` only.
-    #[n(2)]
-    pub role: Option<u32>,
-}
-
-/// A role as it stands in frames and files.
-pub fn role_code(role: Role) -> u32 {
-    match role {
-        Role::Mine => 1,
-        Role::Neighbour => 2,
-    }
-}
-
-/// The inverse of [`role_code`].
-pub fn role_of(code: u32) -> Option<Role> {
-    [Role::Mine, Role::Neighbour].into_iter().find(|role| role_code(*role) == code)
-}
-
-/// Proves a pairing: first by the joining box, then by the opening one, then once more as "stored".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct PairConfirm {
-    /// A keyed hash; see `PROTOCOL.md`.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pub proof: [u8; 32],
-}
-
 /// Bytes that are no frame. The sender's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
@@ -482,13 +426,9 @@ fn fields<'b, T: Decode<'b, ()>>(decoder: &mut Decoder<'b>) -> Result<T, BadFram
     decoder.decode().map_err(|_| BadFrame::Malformed)
 }
 
-/// SPAKE2 over Ed25519: a byte for the side, and a point.
-const PAKE_BYTES: usize = 33;
-
 fn is_within_bounds(message: &Message) -> bool {
-    let is_name = |name: &str| name.len() <= limits::NAME_BYTES_MAX;
     match message {
-        Message::Hello(hello) => is_name(&hello.name),
+        Message::Hello(hello) => hello.name.len() <= limits::NAME_BYTES_MAX,
         Message::Find(find) => (1..=limits::FIND_IDS_MAX).contains(&find.ids.len()),
         Message::Have(have) => have.clients != Some(0),
         Message::No(_)
@@ -516,8 +456,8 @@ fn is_within_bounds(message: &Message) -> bool {
                 && (filter.number > 0 || filter.removed == SetLen::default())
         }
         Message::Withdraw(withdraw) => (1..=limits::WITHDRAWALS_AT_ONCE_MAX).contains(&withdraw.files.len()),
-        Message::PairStart(start) => is_name(&start.name) && start.pake.len() == PAKE_BYTES,
-        Message::PairAnswer(answer) => is_name(&answer.name) && answer.pake.len() == PAKE_BYTES,
+        Message::PairStart(start) => start.is_within_bounds(),
+        Message::PairAnswer(answer) => answer.is_within_bounds(),
     }
 }
 
