@@ -7,16 +7,15 @@
 //! Our own code, as it is a page: the crates for it are Bloom filters, which take more bits, or cannot tell what was
 //! added and removed in the language of places.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use kith_model::limits::{FILTER_GATHER_MAX, FILTER_GATHER_STEP, FILTER_NAMES_MAX, FILTER_PROMPT_MAX};
+use kith_model::limits::{FILTER_NAMES_MAX, FILTER_PROMPT_MAX};
 
 use crate::claim::Subject;
 use crate::wire::{self, Filter, SetLen};
 
 /// Places for each name: one in 200 is taken, so a look at both names of an object is wrong in one of 100 cases, at
-/// `log2(200) + 1.5` bits a name.
+/// `log2(200) + 1.5` bits a name. Who has more neighbours than [`FILTER_PROMPT_MAX`] is looked at together with them, so
+/// there are as many times more places, and a look at all of them is wrong as rarely: three bits more with 63.
 const PLACES_A_NAME: usize = 200;
 
 /// Bytes that are no filter. The sender's fault.
@@ -65,15 +64,17 @@ pub struct Told {
 }
 
 impl Told {
-    /// A whole filter, and the raw bytes to send behind it.
+    /// A whole filter, told by a box with so many neighbours, and the raw bytes to send behind it.
     pub fn whole<'a>(
         secret: &[u8; 32],
         salt: [u8; 16],
+        neighbours: usize,
         subjects: impl Iterator<Item = &'a Subject> + Clone,
     ) -> (Self, Filter, Bytes) {
         // Room to grow by an eighth, so that a shelf that fills is not told anew each time.
         let names_max = subjects.clone().take(FILTER_NAMES_MAX).count() * 9 / 8 + 32;
-        let range = u32::try_from(names_max * PLACES_A_NAME).unwrap_or(u32::MAX);
+        let places_a_name = PLACES_A_NAME * neighbours.div_ceil(FILTER_PROMPT_MAX).max(1);
+        let range = u32::try_from(names_max * places_a_name).unwrap_or(u32::MAX);
         let places = Places::new(secret, &salt, range);
         let set = places.sorted(subjects);
         let told = Self { salt, places, names_max, set, number: 0 };
@@ -278,13 +279,6 @@ impl BitWriter {
         }
         self.count += 1;
     }
-}
-
-/// How long changes are gathered before neighbours are told of them. A few boxes are told at once; what it costs to tell
-/// grows with their count, and what is lost by waiting does not (`tests/simulation/README.md`).
-pub fn gather(neighbours: usize) -> Duration {
-    let beyond = u32::try_from(neighbours.saturating_sub(FILTER_PROMPT_MAX)).unwrap_or(u32::MAX);
-    FILTER_GATHER_STEP.saturating_mul(beyond).min(FILTER_GATHER_MAX)
 }
 
 /// Bytes that a filter takes on the wire.

@@ -19,6 +19,7 @@ mod discovery;
 pub mod endpoint;
 pub mod filter;
 pub mod frames;
+pub mod gathering;
 pub mod group;
 pub mod identity;
 pub mod links;

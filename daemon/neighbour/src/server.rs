@@ -73,19 +73,24 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
     let question = match timeout(NEIGHBOUR_REQUEST_TIMEOUT, reader.frame()).await {
         Ok(Ok(Some(question))) => question,
         Ok(Err(FrameError::Bad(error))) => return malformed(&room, &session, &error),
-        Ok(Ok(None) | Err(_)) | Err(_) => return,
+        Ok(Ok(None) | Err(_)) | Err(_) => return give_up(&mut send),
     };
     let answered = match question {
         Message::Find(find) => answer_find(&room, &session, &mut send, find).await,
         Message::Get(get) => answer_get(&room, &session, &mut send, &get).await,
         Message::Filter(filter) => match telling::hear(&room, &session, &mut reader, &filter).await {
-            Ok(heard) => say(&mut send, &heard).await,
+            Ok(Some(refusal)) => say(&mut send, &refusal).await,
+            Ok(None) => {
+                // Nothing is said to what was taken in: the end of the stream tells it.
+                let _ = send.finish();
+                Ok(())
+            }
             Err(HearError::Bad(error)) => return malformed(&room, &session, &error),
-            Err(_) => return,
+            Err(_) => return give_up(&mut send),
         },
         Message::Withdraw(withdraw) => match withdrawals::hear(&room, &session, withdraw).await {
             Some(answer) => say(&mut send, &answer).await,
-            None => return,
+            None => return give_up(&mut send),
         },
         Message::Gather(gather) => {
             crowd::tell(&room, &session, &mut send, &gather).await.map_err(ServeError::from)
@@ -109,8 +114,13 @@ async fn answer(room: Arc<Room>, session: Arc<Session>, mut send: SendStream, re
         if !matches!(error, ServeError::Write(_)) {
             tracing::warn!(neighbour = %session.id.short(), %error, "answer broken off");
         }
-        let _ = send.reset(VarInt::from_u32(0));
+        give_up(&mut send);
     }
+}
+
+/// Ends a stream on which something went wrong: one that is only dropped looks as if it had been taken in.
+fn give_up(send: &mut SendStream) {
+    let _ = send.reset(VarInt::from_u32(0));
 }
 
 fn malformed(room: &Arc<Room>, session: &Session, error: &dyn std::fmt::Display) {

@@ -60,7 +60,22 @@ struct Listed {
     /// Grows when the list changes.
     generation: u64,
     objects: Arc<Shareable>,
+    news: ShelfNews,
 }
+
+/// How the list has changed since this was asked for last.
+#[derive(Default)]
+pub(crate) struct ShelfNews {
+    /// Files under new names that are told, each with its length; the first [`NEWS_KEPT_MAX`].
+    pub(crate) arrived: Vec<(u64, Vec<Subject>)>,
+    /// Whether more may have arrived than that.
+    pub(crate) is_more: bool,
+    /// Whether anything has changed.
+    pub(crate) is_any: bool,
+}
+
+/// Arrivals that are looked at one by one: more than come between two looks.
+const NEWS_KEPT_MAX: usize = 256;
 
 /// What a find led to.
 pub(crate) struct Answer {
@@ -87,9 +102,11 @@ impl Shelf {
         names.iter().filter(|name| name.mention == Mention::Told).map(|name| name.subject).collect()
     }
 
-    /// A number that grows with the list, up to the store's state. Blocks, as [`Self::objects`].
-    pub(crate) fn generation(&self) -> Result<u64, IndexError> {
-        self.refresh().map(|(generation, _)| generation)
+    /// How the list has changed since this was called last, up to the store's state. Blocks, as [`Self::objects`].
+    pub(crate) fn news(&self) -> Result<ShelfNews, IndexError> {
+        self.refresh()?;
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut listed.news))
     }
 
     fn refresh(&self) -> Result<(u64, Arc<Shareable>), IndexError> {
@@ -98,12 +115,14 @@ impl Shelf {
         let (changed, now) = self.store.changed_since(listed.seen.unwrap_or(u64::MAX));
         if let Some(changed) = changed {
             for id in changed {
-                let names = self.store.object(&id)?.map(|info| self.names(&info)).transpose()?;
-                listed.put(id, names.unwrap_or_default());
+                let info = self.store.object(&id)?;
+                let names = info.as_ref().map(|info| self.names(info)).transpose()?;
+                listed.put(id, info.map_or(0, |info| info.length), names.unwrap_or_default());
             }
         } else {
             listed.objects = Arc::new(self.list()?);
             listed.generation += 1;
+            (listed.news.is_any, listed.news.is_more) = (true, true);
         }
         listed.seen = Some(now);
         Ok((listed.generation, Arc::clone(&listed.objects)))
@@ -248,11 +267,21 @@ impl Shelf {
 }
 
 impl Listed {
-    /// Notes what an object may be looked for as; without a name it is not on the list.
-    fn put(&mut self, id: ObjectId, names: Vec<Name>) {
+    /// Notes what an object of this length may be looked for as; without a name it is not on the list.
+    fn put(&mut self, id: ObjectId, length: u64, names: Vec<Name>) {
         let before = self.objects.get(&id).map_or(&[][..], Vec::as_slice);
         if before == names || before.is_empty() && self.objects.len() >= SHAREABLE_MAX {
             return;
+        }
+        let is_new = |name: &&Name| name.mention == Mention::Told && !before.contains(*name);
+        let arrived: Vec<Subject> = names.iter().filter(is_new).map(|name| name.subject).collect();
+        self.news.is_any = true;
+        if !arrived.is_empty() {
+            if self.news.arrived.len() < NEWS_KEPT_MAX {
+                self.news.arrived.push((length, arrived));
+            } else {
+                self.news.is_more = true;
+            }
         }
         let objects = Arc::make_mut(&mut self.objects);
         if names.is_empty() {

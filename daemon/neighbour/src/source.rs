@@ -1,19 +1,21 @@
 //! Neighbours as the hearth sees them: somebody to ask, and lanes of verified groups.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
 use kith_fetch::source::{
     Abilities, Claimant, Fault, Found, Lane, Source, SourceError, SourceKind, Truth, Wanted,
 };
 use kith_model::limits::{
-    FIND_AT_ONCE_MAX, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT, SMALL_NEIGHBOURHOOD_MAX,
+    FIND_AT_ONCE_MAX, FIND_HURRY, FIND_MORE_AFTER, FIND_TIMEOUT, NEIGHBOUR_REQUEST_TIMEOUT,
+    SMALL_NEIGHBOURHOOD_MAX,
 };
 use kith_model::object::ObjectId;
 use kith_model::range::GroupSpan;
@@ -21,7 +23,7 @@ use kith_model::sharing::Audience;
 use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_model::verify::{self, Run};
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::claim::{self, Claim, Rendezvous, Statement, Subject};
 use crate::clients;
@@ -55,45 +57,101 @@ impl Sought {
     }
 }
 
-/// Asks those whose filter says that they may hold it, and those who told none: the most useful first, three at a time;
-/// the next three only when what these said is not enough to go by: one box of ours, or two of other households. Who may
-/// not have it is not asked.
+/// Asks those whose filter says that they may hold it, and those who told none: the most useful first, and no more than
+/// make enough to go by: one box of ours, or two of other households. For each [`FIND_MORE_AFTER`] that the search goes on
+/// from then, another source is looked for among those whose filter hits, up to three. Who may not have it is not asked.
 pub(crate) fn find(room: Arc<Room>, wanted: Wanted) -> BoxStream<'static, Found> {
     if wanted.length < room.config.object_bytes_min {
         return stream::empty().boxed();
     }
-    let sought = Arc::new(Sought::new(wanted));
-    let worth_asking = worth_asking(&room, &sought);
-    let waves: Vec<Vec<(Opinion, Arc<Session>)>> =
-        worth_asking.chunks(FIND_AT_ONCE_MAX).map(<[_]>::to_vec).collect();
-    let state = (waves.into_iter(), FuturesUnordered::new(), 0);
-    stream::unfold(state, move |(mut waves, mut asked, mut weight)| {
-        let (room, sought) = (Arc::clone(&room), Arc::clone(&sought));
-        async move {
-            loop {
-                match asked.next().await {
-                    Some(Some(found)) => {
-                        let found: Found = found;
-                        weight += if found.claimant.role == Role::Mine { 2 } else { 1 };
-                        return Some((found, (waves, asked, weight)));
-                    }
-                    Some(None) => {}
-                    None if weight >= 2 => return None,
-                    None => {
-                        let ask = |(opinion, session)| {
-                            ask(Arc::clone(&room), session, opinion, Arc::clone(&sought))
-                        };
-                        asked.extend(waves.next()?.into_iter().map(ask));
+    let search = Search::new(room, Arc::new(Sought::new(wanted)));
+    stream::unfold(search, |mut search| async move { Some((search.next().await?, search)) }).boxed()
+}
+
+/// What claims weigh that are enough to go by.
+const WEIGHT_ENOUGH: usize = 2;
+
+fn weight(role: Role) -> usize {
+    if role == Role::Mine { WEIGHT_ENOUGH } else { 1 }
+}
+
+/// A question on its way: what the box's claim would weigh, and its claim.
+type Asked = BoxFuture<'static, (usize, Option<Found>)>;
+
+/// Asks one box after another.
+struct Search {
+    room: Arc<Room>,
+    sought: Arc<Sought>,
+    /// Who is not asked yet, the most promising first.
+    waiting: VecDeque<Candidate>,
+    asked: FuturesUnordered<Asked>,
+    /// What the claims of those who are asked would weigh, as far as they are not late.
+    expected: usize,
+    /// What the claims weigh that came, and their count.
+    weight: usize,
+    found: usize,
+    more_at: Instant,
+}
+
+impl Search {
+    fn new(room: Arc<Room>, sought: Arc<Sought>) -> Self {
+        let waiting = worth_asking(&room, &sought).into();
+        let more_at = Instant::now();
+        let asked = FuturesUnordered::new();
+        Self { room, sought, waiting, asked, expected: 0, weight: 0, found: 0, more_at }
+    }
+
+    async fn next(&mut self) -> Option<Found> {
+        loop {
+            while self.weight + self.expected < WEIGHT_ENOUGH && self.asked.len() < FIND_AT_ONCE_MAX {
+                let Some(candidate) = self.waiting.pop_front() else { break };
+                self.ask(candidate);
+            }
+            if self.asked.is_empty() {
+                self.waiting.retain(|candidate| candidate.opinion == Opinion::MayHold);
+                if self.waiting.is_empty() || self.found >= FIND_AT_ONCE_MAX {
+                    return None;
+                }
+                sleep_until(self.more_at.into()).await;
+                let candidate = self.waiting.pop_front()?;
+                self.ask(candidate);
+            }
+            let is_in_hurry = !self.waiting.is_empty() && self.asked.len() < FIND_AT_ONCE_MAX;
+            tokio::select! {
+                Some((weight, found)) = self.asked.next() => {
+                    self.expected = self.expected.saturating_sub(weight);
+                    if let Some(found) = found {
+                        self.weight += weight;
+                        self.found += 1;
+                        self.more_at = Instant::now() + FIND_MORE_AFTER;
+                        return Some(found);
                     }
                 }
+                // Who is silent for so long is not counted on.
+                () = sleep(FIND_HURRY), if is_in_hurry => self.expected = 0,
+                else => return None,
             }
         }
-    })
-    .boxed()
+    }
+
+    fn ask(&mut self, candidate: Candidate) {
+        let (room, sought) = (Arc::clone(&self.room), Arc::clone(&self.sought));
+        let weight = weight(candidate.role);
+        self.expected += weight;
+        let asking = async move { (weight, ask(room, candidate.session, candidate.opinion, sought).await) };
+        self.asked.push(asking.boxed());
+    }
+}
+
+/// A box that may be asked.
+struct Candidate {
+    opinion: Opinion,
+    role: Role,
+    session: Arc<Session>,
 }
 
 /// Whom to ask, the most promising first.
-fn worth_asking(room: &Room, sought: &Sought) -> Vec<(Opinion, Arc<Session>)> {
+fn worth_asking(room: &Room, sought: &Sought) -> Vec<Candidate> {
     let sessions: Vec<(Role, Arc<Session>)> = room
         .sessions
         .all()
@@ -103,7 +161,7 @@ fn worth_asking(room: &Room, sought: &Sought) -> Vec<(Opinion, Arc<Session>)> {
         .collect();
     let is_small = sessions.len() < SMALL_NEIGHBOURHOOD_MAX;
     let now = Instant::now();
-    let opinion = |(role, session): (Role, Arc<Session>)| {
+    let candidate = |(role, session): (Role, Arc<Session>)| {
         let ear = session.ear();
         let mut opinion = ear.opinion(&sought.subjects);
         // A few boxes of one owner lose nothing while a filter lags behind, at the price of a few questions.
@@ -114,11 +172,11 @@ fn worth_asking(room: &Room, sought: &Sought) -> Vec<(Opinion, Arc<Session>)> {
         if opinion == Opinion::Lacks {
             session.tally.spared.fetch_add(1, Relaxed);
         }
-        (opinion, session)
+        Candidate { opinion, role, session }
     };
-    let mut all: Vec<_> = sessions.into_iter().map(opinion).collect();
-    all.retain(|(opinion, _)| *opinion != Opinion::Lacks);
-    all.sort_unstable_by_key(|(opinion, session)| (*opinion, session.tally.rank(), session.connection.rtt()));
+    let mut all: Vec<Candidate> = sessions.into_iter().map(candidate).collect();
+    all.retain(|one| one.opinion != Opinion::Lacks);
+    all.sort_unstable_by_key(|one| (one.opinion, one.session.tally.rank(), one.session.connection.rtt()));
     all
 }
 

@@ -1,7 +1,8 @@
-//! Tells neighbours what they may ask for, and listens to what they tell: the driver of [`crate::filter`].
+//! Tells neighbours what they may ask for, and listens to what they tell: the driver of [`crate::filter`] and
+//! [`crate::gathering`].
 //!
-//! A session begins with a whole filter. From then on a change is told at once, but no two within [`FILTER_INTERVAL`];
-//! when nothing changes nothing is sent.
+//! A session begins with a whole filter. From then on changes are told when they have waited for others long enough, but no
+//! two within [`FILTER_INTERVAL`]; when nothing changes nothing is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,16 +12,19 @@ use bytes::Bytes;
 use kith_model::limits::{
     FILTER_INTERVAL, FILTER_REFUSED_PAUSE, FILTERS_BURST, NEIGHBOUR_REQUEST_TIMEOUT, SHELF_LOOK_PAUSE,
 };
+use kith_model::trust::Role;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::bucket::Bucket;
 use crate::claim::Subject;
 use crate::config::Sharing;
 use crate::filter::{self, BadFilter, Heard, Hearing, Told};
 use crate::frames::{self, FrameError, FrameReader};
+use crate::gathering::{Elsewhere, Gathering, News};
 use crate::room::Room;
 use crate::session::Session;
+use crate::shelf::ShelfNews;
 use crate::wire::{self, Filter, Message, Reason};
 
 /// The filter of a neighbour, for people.
@@ -86,24 +90,29 @@ impl Ear {
         Some(FilterView { names: heard.names(), bytes: self.bytes, age: self.heard_at.elapsed() })
     }
 
-    /// Takes a filter in, and says what to answer.
-    fn hear(&mut self, secret: &[u8; 32], filter: &Filter, bytes: &[u8]) -> Result<Message, BadFilter> {
+    /// Takes a filter in; when it cannot, it says what to answer.
+    fn hear(
+        &mut self,
+        secret: &[u8; 32],
+        filter: &Filter,
+        bytes: &[u8],
+    ) -> Result<Option<Message>, BadFilter> {
         let before = self.heard.take();
         self.is_changing = before.is_some() || filter.number > 0;
         self.heard_at = Instant::now();
         match Heard::hear(before, secret, filter, bytes)? {
-            Hearing::Lost => Ok(Reason::NotHere.message()),
+            Hearing::Lost => Ok(Some(Reason::NotHere.message())),
             Hearing::Heard(heard) => {
                 let so_far = if filter.number == 0 { 0 } else { self.bytes };
                 self.bytes = so_far.saturating_add(filter::wire_bytes(filter));
                 self.heard = Some(heard);
-                Ok(Message::Heard(wire::Heard { number: filter.number }))
+                Ok(None)
             }
         }
     }
 }
 
-/// Why a filter that came led to no answer.
+/// Why a filter that came was neither taken in nor refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HearError {
     /// The sender's fault.
@@ -117,18 +126,18 @@ pub(crate) enum HearError {
     Timeout(#[from] tokio::time::error::Elapsed),
 }
 
-/// Reads the raw bytes behind a filter's frame, and says what to answer. What cannot be taken in leaves no filter: its
-/// sender is asked directly then.
+/// Reads the raw bytes behind a filter's frame, and takes it in without a word, or says what to answer. What cannot be
+/// taken in leaves no filter: its sender is asked directly then.
 pub(crate) async fn hear(
     room: &Room,
     session: &Session,
     reader: &mut FrameReader,
     filter: &Filter,
-) -> Result<Message, HearError> {
+) -> Result<Option<Message>, HearError> {
     let may_come = !filter::is_too_large(filter) && session.ear().taken.take(Instant::now());
     let (true, Some((_, secret))) = (may_come, room.registry.paired(&session.key)) else {
         session.ear().heard = None;
-        return Ok(Reason::Busy.message());
+        return Ok(Some(Reason::Busy.message()));
     };
     let count = (filter.added.bytes + filter.removed.bytes) as usize;
     let bytes = timeout(NEIGHBOUR_REQUEST_TIMEOUT, reader.bytes(count)).await??;
@@ -139,24 +148,53 @@ pub(crate) async fn hear(
     Ok(answer)
 }
 
-/// Looks at the shelf when it has changed, while there is somebody to tell.
+/// Looks at the shelf when it has changed, while there is somebody to tell, and says when it is time to tell.
 pub(crate) async fn watch(room: Arc<Room>) {
     let mut changes = room.store.changes();
+    // Nothing waits to be told yet.
+    let mut due: Option<Instant> = None;
     loop {
-        tokio::select! {
+        let is_due = tokio::select! {
             () = room.stopping.cancelled() => return,
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => if changed.is_err() { return } else { false },
+            () = until(due), if due.is_some() => true,
+        };
+        if !is_due && !room.sessions.is_empty() {
+            let shelf = room.shelf.clone();
+            if let Some(Ok(news)) = room.blocking(move || shelf.news()).await
+                && news.is_any
+            {
+                let told_at = Instant::now() + pause(&room, &news);
+                due = Some(due.map_or(told_at, |due| due.min(told_at)));
+            }
         }
-        if room.sessions.is_empty() {
-            continue;
-        }
-        let shelf = room.shelf.clone();
-        if let Some(Ok(generation)) = room.blocking(move || shelf.generation()).await {
-            room.news.send_if_modified(|news| std::mem::replace(news, generation) != generation);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            due = None;
+            room.news.send_modify(|count| *count = count.wrapping_add(1));
         }
         // A burst of small objects is looked at together.
-        tokio::time::sleep(SHELF_LOOK_PAUSE).await;
+        sleep(SHELF_LOOK_PAUSE).await;
     }
+}
+
+async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
+    }
+}
+
+/// How long what is new waits before neighbours are told.
+fn pause(room: &Room, news: &ShelfNews) -> Duration {
+    let sessions = room.sessions.all();
+    let is_mine =
+        |session: &Session| room.registry.paired(&session.key).is_some_and(|(role, _)| role == Role::Mine);
+    let elsewhere = |subjects: &[Subject]| {
+        let is_told = sessions.iter().any(|one| one.ear().surely_holds(subjects) && is_mine(one));
+        if is_told { Elsewhere::Told } else { Elsewhere::Unknown }
+    };
+    let least = if news.is_more { News::File } else { News::Minor };
+    let arrived = news.arrived.iter().map(|(length, subjects)| News::of(*length, elsewhere(subjects)));
+    Gathering::among(sessions.len()).pause(arrived.fold(least, News::max))
 }
 
 /// How a neighbour answered a filter.
@@ -196,13 +234,10 @@ pub(crate) async fn tell(room: Arc<Room>, session: Arc<Session>) {
                     return;
                 }
             };
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
-        if told.is_some() {
-            if news.changed().await.is_err() {
-                return;
-            }
-            tokio::time::sleep(filter::gather(room.sessions.all().len())).await;
+        if told.is_some() && news.changed().await.is_err() {
+            return;
         }
     }
 }
@@ -217,7 +252,7 @@ async fn prepare(room: &Arc<Room>, session: &Session, told: Option<Told>) -> Opt
     let audience = role.audience();
     let mut salt = [0; 16];
     SystemRandom::new().fill(&mut salt).ok()?;
-    let (shelf, share) = (room.shelf.clone(), room.config.share);
+    let (shelf, share, neighbours) = (room.shelf.clone(), room.config.share, room.sessions.all().len());
     let prepared = room.blocking(move || {
         let objects = shelf.objects()?;
         let names = objects.values().flatten();
@@ -228,7 +263,7 @@ async fn prepare(room: &Arc<Room>, session: &Session, told: Option<Told>) -> Opt
         {
             return Ok((told, change));
         }
-        let (told, filter, bytes) = Told::whole(&secret, salt, subjects);
+        let (told, filter, bytes) = Told::whole(&secret, salt, neighbours, subjects);
         Ok::<_, kith_store::IndexError>((told, Some((filter, bytes))))
     });
     let prepared = prepared.await?;
@@ -245,9 +280,11 @@ async fn say(session: &Session, filter: &Filter, bytes: Bytes) -> Result<Reply, 
     session.tally.filter_sent_bytes.fetch_add(filter::wire_bytes(filter), Relaxed);
     let mut reader = FrameReader::new(receive);
     let answer = timeout(2 * NEIGHBOUR_REQUEST_TIMEOUT, reader.frame()).await;
-    Ok(match answer.unwrap_or(Err(FrameError::Early))? {
-        Some(Message::Heard(heard)) if heard.number == filter.number => Reply::Heard,
-        Some(Message::No(no)) if no.reason() == Reason::NotHere && filter.number > 0 => Reply::Lost,
-        _ => Reply::Refused,
-    })
+    // Only who has taken it in ends the stream without a word; what went wrong there resets it.
+    match answer.unwrap_or(Err(FrameError::Early)) {
+        Ok(None) => Ok(Reply::Heard),
+        Ok(Some(Message::No(no))) if no.reason() == Reason::NotHere && filter.number > 0 => Ok(Reply::Lost),
+        Ok(Some(_)) | Err(FrameError::Read(quinn::ReadError::Reset(_))) => Ok(Reply::Refused),
+        Err(error) => Err(error),
+    }
 }

@@ -79,7 +79,7 @@ pub struct Hello {
 
 /// What a box may speak besides what every box speaks; one bit each.
 pub mod speaks {
-    /// Filters: kinds 7 and 8.
+    /// Filters: kind 7.
     pub const FILTERS: u32 = 1;
     /// Withdrawals: kinds 8 and 9.
     pub const WITHDRAWALS: u32 = 2;
@@ -294,11 +294,11 @@ pub struct Rotate {
     pub by_new: [u8; 64],
 }
 
-/// Says that a filter, or so many withdrawals, or a new key, were taken in.
+/// Says that so many withdrawals, or a new key, were taken in. Of a filter nothing is said: the end of the stream tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Heard {
-    /// The filter's number, or the count of withdrawals; 0 for a key.
+    /// The count of withdrawals; 0 for a key.
     #[n(0)]
     pub number: u32,
 }

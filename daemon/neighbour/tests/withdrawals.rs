@@ -6,16 +6,14 @@ use common::*;
 use kith_fetch::source::Finder as _;
 use kith_model::freshness::is_outdated;
 use kith_model::key::Target;
-use kith_model::limits::{Profile, WITHDRAWALS_AT_ONCE_MAX};
+use kith_model::limits::WITHDRAWALS_AT_ONCE_MAX;
 use kith_model::representation::{Representation, Standing};
 use kith_model::trust::Role;
 use kith_neighbour::State;
 use kith_neighbour::claim::{Rendezvous, Statement, day_of, withdrawal_bytes};
-use kith_neighbour::endpoint;
 use kith_neighbour::frames::{self, FrameReader};
 use kith_neighbour::identity::{Identity, NodeKey};
-use kith_neighbour::tls::{self, Expected};
-use kith_neighbour::wire::{Heard, Hello, Message, Reason, RendezvousId, Withdraw, Withdrawn};
+use kith_neighbour::wire::{Heard, Message, Reason, RendezvousId, Withdraw, Withdrawn};
 
 const LENGTH: u64 = 4 * MIB;
 
@@ -128,7 +126,7 @@ async fn a_withdrawal_without_its_signature_is_a_strike_and_too_many_are_not_hea
     let identity = Identity::generate().expect("random");
     let home = Home::start_in("victim", folder_paired_with(identity.key(), SECRET, Role::Mine), Vec::new());
     home.put(URL, &sample(LENGTH), &[]).await;
-    let connection = greeted(&identity, &home).await;
+    let connection = greeted(&identity, &home, None).await;
     home.connected().await;
 
     let asked = wanted(URL, LENGTH);
@@ -156,20 +154,6 @@ async fn a_withdrawal_without_its_signature_is_a_strike_and_too_many_are_not_hea
     assert!(is_outdated(&stored(&home, URL).head), "marked before it was answered");
     assert_eq!(say(vec![unknown; WITHDRAWALS_AT_ONCE_MAX]).await, Some(Reason::Busy.message()));
     assert_eq!(home.neighbours.list()[0].state, State::Struck(1));
-}
-
-/// A bare connection to `home` that has said hello.
-async fn greeted(identity: &Identity, home: &Home) -> quinn::Connection {
-    let limits = Profile::Board.limits();
-    let config = endpoint::client_config(identity, Expected::Anyone, tls::ALPN, &limits).expect("config");
-    let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).expect("bound");
-    let dialled = endpoint.connect_with(config, home.address(), tls::SERVER_NAME).expect("an address");
-    let connection = dialled.await.expect("paired");
-    let hello = Hello { version: 1, name: "liar".into(), instance: 9, speaks: None };
-    let (mut send, receive) = connection.open_bi().await.expect("open");
-    frames::send(&mut send, &Message::Hello(hello)).await.expect("sent");
-    FrameReader::new(receive).frame().await.expect("a hello");
-    connection
 }
 
 /// The signature binds the sender, the file and its version.

@@ -29,15 +29,23 @@ pub const FILTER_NAMES_MAX: usize = LOOKUPS_KEPT_MAX;
 /// but the first wait, and are told together.
 pub const FILTER_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Neighbours that are told of a change at once. It takes two messages to each, so in larger neighbourhoods changes are
+/// Neighbours that are told of a change at once. To tell costs a message to each, so in larger neighbourhoods changes are
 /// gathered first, for [`FILTER_GATHER_STEP`] more for each further one.
 pub const FILTER_PROMPT_MAX: usize = 7;
 
-/// The step: with 29 neighbours three hours, in which a box stores some files.
-pub const FILTER_GATHER_STEP: Duration = Duration::from_secs(8 * 60);
+/// The step: with 29 neighbours 27 minutes, in which a session's downloads come together (`tests/simulation/README.md`).
+pub const FILTER_GATHER_STEP: Duration = Duration::from_secs(75);
 
 /// And at most for so long.
-pub const FILTER_GATHER_MAX: Duration = Duration::from_secs(8 * 60 * 60);
+pub const FILTER_GATHER_MAX: Duration = Duration::from_hours(1);
+
+/// A file of so many bytes is told at once in any neighbourhood: fetched a second time, it costs an uplink more than any
+/// count of messages. One of forty files is as large.
+pub const FILTER_PROMPT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What went, and what a neighbour has told of as well, waits so many times as long: who looks for it finds it there, or
+/// asks in vain once.
+pub const FILTER_MINOR_TIMES: u32 = 8;
 
 /// How long nothing is told to a neighbour that did not take a filter in: it asks directly then.
 pub const FILTER_REFUSED_PAUSE: Duration = Duration::from_secs(300);
@@ -107,8 +115,15 @@ pub const HOLDERS_NONE_AGE: Duration = Duration::from_secs(30);
 /// Addresses kept of one box: two families on two links.
 pub const NEIGHBOUR_ADDRESSES_MAX: usize = 4;
 
-/// Neighbours asked at once; further ones only when these have nothing: a question tells something about the house.
+/// Neighbours asked at once, and sources looked for among them: more fill no LAN better.
 pub const FIND_AT_ONCE_MAX: usize = 3;
+
+/// Who has not answered within this time is not waited for alone: a LAN answers within 5 ms.
+pub const FIND_HURRY: Duration = Duration::from_millis(30);
+
+/// How long a download goes on before more sources are looked for than it needs: at 60 MB/s four of five files are done by
+/// then, and each question is two messages and tells something about the house.
+pub const FIND_MORE_AFTER: Duration = Duration::from_secs(1);
 
 /// Time for an answer to `find`. A LAN answers within 5 ms; behind this the origin alone is better.
 pub const FIND_TIMEOUT: Duration = Duration::from_millis(500);

@@ -22,7 +22,7 @@ fn subjects(numbers: std::ops::Range<usize>) -> Vec<Subject> {
 }
 
 fn whole(subjects: &[Subject]) -> (Told, Filter, Bytes) {
-    Told::whole(&SECRET, SALT, subjects.iter())
+    Told::whole(&SECRET, SALT, 1, subjects.iter())
 }
 
 fn heard(before: Option<Heard>, filter: &Filter, bytes: &[u8]) -> Heard {
@@ -49,6 +49,26 @@ fn a_filter_takes_less_than_ten_bits_an_object_and_is_wrong_in_less_than_one_loo
         println!("{count} names: {bits_a_name:.2} bits a name, {false_hits} of {looks} looks are wrong");
         assert!(bits_a_name <= 10.0, "{bits_a_name}");
         assert!(false_hits * 100 <= looks, "{false_hits} of {looks}");
+    }
+}
+
+/// A question in vain is as rare in a large street as among a few boxes.
+#[test]
+fn the_filters_of_many_neighbours_together_are_wrong_as_rarely_as_those_of_a_few() {
+    let held = subjects(0..5_000);
+    let looks = subjects(5_000..25_000);
+    let wrong = |neighbours: usize| {
+        let (_, filter, bytes) = Told::whole(&SECRET, SALT, neighbours, held.iter());
+        let heard = heard(None, &filter, &bytes);
+        let hits = looks.iter().filter(|one| heard.may_hold(std::slice::from_ref(one))).count();
+        println!("{neighbours} neighbours: {} bits a name, {hits} hits", bytes.len() * 8 / held.len());
+        assert!(bytes.len() * 8 <= 13 * held.len());
+        hits * neighbours
+    };
+    let few = wrong(7);
+    assert!((1..=looks.len() / 20).contains(&few), "{few}");
+    for neighbours in [15, 29, 63] {
+        assert!(wrong(neighbours) <= looks.len() / 20, "{neighbours}");
     }
 }
 

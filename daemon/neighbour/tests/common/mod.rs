@@ -22,8 +22,12 @@ use kith_model::time::UnixMillis;
 use kith_model::trust::Role;
 use kith_model::verify::Run;
 use kith_neighbour::config::{Config, Discovery, Sharing};
+use kith_neighbour::endpoint;
+use kith_neighbour::frames::{self, FrameReader};
 use kith_neighbour::identity::{Identity, NodeKey};
 use kith_neighbour::peers::{self, Peer, Peers};
+use kith_neighbour::tls::{self, Expected};
+use kith_neighbour::wire::{Hello, Message};
 use kith_neighbour::{Neighbourhood, View};
 use kith_store::{Draft, Finish, Store, Visibility};
 
@@ -243,6 +247,20 @@ pub(crate) fn note_pair(dir: &Path, key: NodeKey, secret: [u8; 32], role: Role) 
     let mut paired = Peers::default();
     paired.add(Peer::new(key, "liar".into(), role, secret, NOW)).expect("room");
     std::fs::write(dir.join(peers::FILE_NAME), paired.to_bytes()).expect("written");
+}
+
+/// A bare connection to `home` that has said hello, and what it speaks.
+pub(crate) async fn greeted(identity: &Identity, home: &Home, speaks: Option<u32>) -> quinn::Connection {
+    let limits = Profile::Board.limits();
+    let config = endpoint::client_config(identity, Expected::Anyone, tls::ALPN, &limits).expect("config");
+    let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).expect("bound");
+    let dialled = endpoint.connect_with(config, home.address(), tls::SERVER_NAME).expect("an address");
+    let connection = dialled.await.expect("paired");
+    let hello = Hello { version: 1, name: "liar".into(), instance: 9, speaks };
+    let (mut send, receive) = connection.open_bi().await.expect("open");
+    frames::send(&mut send, &Message::Hello(hello)).await.expect("sent");
+    FrameReader::new(receive).frame().await.expect("a hello");
+    connection
 }
 
 pub(crate) fn wanted(url: &str, length: u64) -> Wanted {
