@@ -20,27 +20,26 @@ pub(crate) struct Road {
     pub(crate) rate: f64,
     /// From a question to the first byte.
     pub(crate) delay: Duration,
+    /// When it is there: neighbours have to be asked first.
+    pub(crate) appears: Duration,
     /// Whether what it brings is found wrong.
     pub(crate) lies: bool,
 }
 
 impl Road {
     pub(crate) fn origin(mb_s: f64) -> Self {
-        Self { place: Place::Far, rate: mb_s * MB_S, delay: Duration::from_millis(20), lies: false }
+        let (delay, appears) = (Duration::from_millis(20), Duration::ZERO);
+        Self { place: Place::Far, rate: mb_s * MB_S, delay, appears, lies: false }
     }
 
     pub(crate) fn neighbour(mb_s: f64) -> Self {
-        Self { place: Place::Near, rate: mb_s * MB_S, delay: Duration::from_millis(1), lies: false }
+        let (delay, appears) = (Duration::from_millis(1), Duration::from_millis(10));
+        Self { place: Place::Near, rate: mb_s * MB_S, delay, appears, lies: false }
     }
 
     fn facts(&self) -> Facts {
         let lanes_max = if self.place == Place::Near { 4 } else { 3 };
         Facts { lanes_max, ..Facts::of(self.place) }
-    }
-
-    /// When it is there: neighbours have to be asked first.
-    fn appears(&self) -> Duration {
-        if self.place == Place::Near { Duration::from_millis(10) } else { Duration::ZERO }
     }
 }
 
@@ -110,7 +109,7 @@ impl<'a> Transfer<'a> {
 
     fn appear(&mut self) {
         for (index, road) in self.roads.iter().enumerate() {
-            if road.appears() > self.now || self.sources.iter().any(|(_, known)| *known == index) {
+            if road.appears > self.now || self.sources.iter().any(|(_, known)| *known == index) {
                 continue;
             }
             let source = self.plan.source_added(road.facts());

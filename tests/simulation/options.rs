@@ -1,6 +1,7 @@
 //! What can be set from the command line: `--name value`, all of it numbers.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -28,7 +29,8 @@ impl Options {
             asking: Asking::Filters,
             copies: Copies::Counted,
             neighbours_max: 64,
-            gather_s: None,
+            gather_file: None,
+            gather_minor: None,
             shelf_bytes: 0,
             uplink_mb_s: 2.5,
             lan_mb_s: 60.0,
@@ -78,7 +80,9 @@ impl Options {
             "--sigma" => habits.sigma = number,
             "--private" => habits.private = number,
             "--away" => habits.away = number,
-            "--gather" => setting.gather_s = Some(number),
+            "--digests" => habits.digests = number,
+            "--gather" => setting.gather_file = Some(Duration::from_secs_f64(number)),
+            "--gather-minor" => setting.gather_minor = Some(Duration::from_secs_f64(number)),
             "--slow" => setting.slow = number,
             "--liars" => setting.liars = number,
             "--seed" => setting.seed = whole(number),

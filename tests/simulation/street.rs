@@ -1,22 +1,28 @@
 //! A street of boxes: who has what, who told whom, who asks whom, and what it costs.
 //!
-//! Real are the shelf's policy, the filters with their salts and changes, the verdict on sharing, and the plan of each
-//! download that has more than one source. Simulated are the clock, the
-//! links, the clients and the order of questions (`daemon/neighbour/src/source.rs`, which speaks QUIC). Not there: the
-//! split of one origin among boxes that want the same at the same moment; a second box that asks while the first one is
-//! still fetching counts as a miss here.
+//! Real are the shelf's policy, the filters with their salts and changes, how long these are gathered, the verdict on
+//! sharing, and the plan of each download that has more than one source. Simulated are the clock, the links, the clients
+//! and the order of questions (`daemon/neighbour/src/source.rs`, which speaks QUIC). Not there: the split of one origin
+//! among boxes that want the same at the same moment; a second box that asks while the first one is still fetching counts
+//! as a miss here.
+
+mod search;
+mod telling;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::mem;
 use std::rc::Rc;
+use std::time::Duration;
 
-use kith_model::limits::{FIND_AT_ONCE_MAX, STRIKES_MAX};
+use kith_model::limits::{FIND_AT_ONCE_MAX, FIND_MORE_AFTER, STRIKES_MAX};
 use kith_model::object::ObjectId;
 use kith_model::range::{GROUP_BYTES, groups_of};
 use kith_model::shelf::Copy;
-use kith_neighbour::filter::{self, Heard, Hearing, Told};
+use kith_neighbour::filter::{Heard, Told};
+use kith_neighbour::gathering::{Elsewhere, News};
 
+use self::search::Search;
 use crate::carry::{Carried, Road, carry};
 use crate::numbers::{as_f64, ratio, whole};
 use crate::shelf::{Cache as _, Shelf};
@@ -47,8 +53,9 @@ pub(crate) struct Setting {
     pub(crate) copies: Copies,
     /// Boxes that one is connected to at most: those nearest to it on the ring.
     pub(crate) neighbours_max: usize,
-    /// Seconds that changes are gathered before neighbours are told; the rule of the neighbour room when not given.
-    pub(crate) gather_s: Option<f64>,
+    /// How long changes are gathered before neighbours are told; the rule of the neighbour room where not given.
+    pub(crate) gather_file: Option<Duration>,
+    pub(crate) gather_minor: Option<Duration>,
     pub(crate) shelf_bytes: u64,
     pub(crate) uplink_mb_s: f64,
     pub(crate) lan_mb_s: f64,
@@ -74,7 +81,7 @@ pub(crate) struct Report {
     /// Uplink over the whole time, and bytes of all that was asked for in it, each title once.
     pub(crate) uplink_ever_bytes: u64,
     pub(crate) distinct_ever_bytes: u64,
-    /// Questions, filters and the answers to them.
+    /// Questions, the answers to them, and filters.
     pub(crate) messages: u64,
     pub(crate) questions: u64,
     pub(crate) filters: u64,
@@ -173,8 +180,17 @@ struct House {
     is_up: bool,
     is_liar: bool,
     lan_mb_s: f64,
-    is_tell_due: bool,
+    /// Held, but not under a name that it may claim: it came from neighbours, and its site tells no digest.
+    nameless: HashSet<ObjectId>,
+    tell_due_ms: Option<u64>,
     told_ms: u64,
+}
+
+impl House {
+    /// Whether it gives it to others.
+    fn gives(&self, id: &ObjectId) -> bool {
+        self.shelf.has(id) && !self.nameless.contains(id)
+    }
 }
 
 /// What a box has to do with another one.
@@ -188,16 +204,27 @@ struct Peer {
     strikes: usize,
 }
 
+/// Where an object came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Came {
+    /// All of it from its origin.
+    Far,
+    /// Half of it or less from neighbours.
+    Mixed,
+    /// More than half of it from neighbours.
+    Near,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
-    Arrived { house: usize, ware: usize, is_near: bool },
+    Arrived { house: usize, ware: usize, came: Came },
     Tell { house: usize },
     Leaves { house: usize },
     Returns { house: usize },
 }
 
 /// Downloads that go alike: of so many groups, from roads of such rates, each of which lies or not.
-type Alike = (u64, Vec<(u64, bool)>);
+type Alike = (u64, Vec<(u64, bool, Duration)>);
 
 struct Street<'a> {
     trace: &'a Trace,
@@ -227,7 +254,8 @@ impl<'a> Street<'a> {
                 is_up: true,
                 is_liar: is_among(house, setting.liars, 3),
                 lan_mb_s: if is_among(house, setting.slow, 5) { 1.5 } else { setting.lan_mb_s },
-                is_tell_due: false,
+                nameless: HashSet::new(),
+                tell_due_ms: None,
                 told_ms: 0,
             })
             .collect();
@@ -309,7 +337,9 @@ impl<'a> Street<'a> {
             self.due.pop();
             self.now_ms = at_ms;
             match what {
-                Happening::Arrived { house, ware, is_near } => self.arrived(house, ware, is_near),
+                Happening::Arrived { house, ware, came } => self.arrived(house, ware, came),
+                // Another time is due since then.
+                Happening::Tell { house } if self.houses[house].tell_due_ms != Some(at_ms) => {}
                 Happening::Tell { house } => self.tell(house),
                 Happening::Leaves { house } => self.leaves(house),
                 Happening::Returns { house } => self.returns(house),
@@ -347,21 +377,29 @@ impl<'a> Street<'a> {
     }
 
     fn fetch(&mut self, house: usize, at: usize, ware: &Ware) {
-        let found = if ware.is_shared { self.find(house, ware) } else { Vec::new() };
-        let mut roads = vec![Road::origin(self.setting.uplink_mb_s)];
-        for peer in &found {
-            let other = &self.houses[self.houses[house].peers[*peer].house];
-            let road = Road::neighbour(other.lan_mb_s.min(self.houses[house].lan_mb_s));
-            roads.push(Road { lies: other.is_liar, ..road });
-        }
         let groups = groups_of(ware.length);
-        let carried = self.carried(&roads, groups);
+        let mut search = if ware.is_shared { self.search(house, ware) } else { Search::default() };
+        self.ask_on(house, ware, &mut search, 1);
+        let roads = self.roads(house, &search.found);
+        let mut carried = self.carried(&roads, groups);
+        for count in 1..FIND_AT_ONCE_MAX {
+            let later = FIND_MORE_AFTER * u32::try_from(count).expect("few");
+            if search.found.len() < count
+                || carried.seconds < later.as_secs_f64()
+                || search.waiting.is_empty()
+            {
+                break;
+            }
+            self.ask_on(house, ware, &mut search, count + 1);
+            carried = self.carried(&self.roads(house, &search.found), groups);
+        }
+        let found = self.close(house, ware, search);
         let counted = u64::from(self.is_counted());
         let uplink_bytes = (carried.groups[0] * GROUP_BYTES).min(ware.length);
         self.report.uplink_ever_bytes += uplink_bytes;
         self.report.uplink_bytes += counted * uplink_bytes;
         if !found.is_empty() && counted > 0 {
-            let alone = self.carried(&roads[..1], groups).seconds;
+            let alone = self.carried(&self.roads(house, &[]), groups).seconds;
             self.report.slowdowns.push(carried.seconds / alone);
         }
         for (index, peer) in found.iter().enumerate() {
@@ -378,12 +416,17 @@ impl<'a> Street<'a> {
         self.report.shared_hits += counted * u64::from(is_near && ware.is_shared);
         self.houses[house].arriving.insert(ware.id);
         let done_ms = self.now_ms + whole(carried.seconds * 1000.0) + 1;
-        self.later(done_ms, Happening::Arrived { house, ware: at, is_near });
+        let came = match (is_near, carried.groups[0] < groups) {
+            (true, _) => Came::Near,
+            (false, true) => Came::Mixed,
+            (false, false) => Came::Far,
+        };
+        self.later(done_ms, Happening::Arrived { house, ware: at, came });
     }
 
     /// A download, planned once for each size and set of roads: others like it go alike.
     fn carried(&mut self, roads: &[Road], groups: u64) -> Rc<Carried> {
-        let alike = roads.iter().map(|road| (road.rate.to_bits(), road.lies)).collect();
+        let alike = roads.iter().map(|road| (road.rate.to_bits(), road.lies, road.appears)).collect();
         let seed = self.setting.seed;
         Rc::clone(
             self.planned
@@ -392,59 +435,29 @@ impl<'a> Street<'a> {
         )
     }
 
-    /// Who has it, by the rules of the room: those whose filter hits, three at a time, until one of ours has it.
-    fn find(&mut self, house: usize, ware: &Ware) -> Vec<usize> {
-        let here = &self.houses[house];
-        let is_there = |peer: &Peer| self.houses[peer.house].is_up && peer.strikes < STRIKES_MAX;
-        let all = here.peers.iter().enumerate().filter(|(_, peer)| is_there(peer));
-        let asked: Vec<usize> = match self.setting.asking {
-            Asking::Nobody => Vec::new(),
-            Asking::Everybody => all.map(|(at, _)| at).collect(),
-            Asking::Filters => {
-                let may_hold =
-                    |peer: &Peer| peer.heard.as_ref().is_none_or(|heard| heard.may_hold(&[ware.subject]));
-                all.filter(|(_, peer)| may_hold(peer)).map(|(at, _)| at).collect()
-            }
-        };
-        let at_once = if self.setting.asking == Asking::Everybody { usize::MAX } else { FIND_AT_ONCE_MAX };
-        let mut found = Vec::new();
-        let (mut questions, mut false_hits) = (0, 0);
-        for wave in asked.chunks(at_once.min(asked.len().max(1))) {
-            for at in wave {
-                let other = &self.houses[here.peers[*at].house];
-                questions += 1;
-                if other.is_liar || other.shelf.has(&ware.id) {
-                    found.push(*at);
-                } else {
-                    false_hits += 1;
-                }
-            }
-            if !found.is_empty() {
-                break;
-            }
-        }
-        // A neighbour reads what it gives: that is a use too.
-        let hour = self.hour();
-        let givers: Vec<usize> = found.iter().map(|at| self.houses[house].peers[*at].house).collect();
-        for giver in givers {
-            self.houses[giver].shelf.uses(&ware.id, hour);
-        }
-        if self.is_counted() {
-            self.report.questions += questions;
-            self.report.messages += 2 * questions;
-            self.report.false_hits += false_hits;
-        }
+    /// The origin, and then those who were found, with the later ones from the time on when more are looked for.
+    fn roads(&self, house: usize, found: &[usize]) -> Vec<Road> {
+        let mut roads = vec![Road::origin(self.setting.uplink_mb_s)];
         // More than three sources of one object are no help.
-        found.truncate(FIND_AT_ONCE_MAX);
-        found
+        for (index, peer) in found.iter().take(FIND_AT_ONCE_MAX).enumerate() {
+            let other = &self.houses[self.houses[house].peers[*peer].house];
+            let road = Road::neighbour(other.lan_mb_s.min(self.houses[house].lan_mb_s));
+            let later = match self.setting.asking {
+                Asking::Filters => FIND_MORE_AFTER * u32::try_from(index).expect("few"),
+                Asking::Everybody | Asking::Nobody => Duration::ZERO,
+            };
+            let appears = road.appears + later;
+            roads.push(Road { lies: other.is_liar, appears, ..road });
+        }
+        roads
     }
 
-    fn arrived(&mut self, house: usize, at: usize, is_near: bool) {
+    fn arrived(&mut self, house: usize, at: usize, came: Came) {
         let ware = &self.trace.wares[at];
         let hour = self.hour();
         let mut shelf = mem::take(&mut self.houses[house].shelf);
         let clearings = shelf.clearings;
-        let is_second = is_near && self.setting.copies == Copies::Counted;
+        let is_second = came == Came::Near && self.setting.copies == Copies::Counted;
         let copy = if is_second { Copy::Second } else { Copy::First };
         let changed = shelf.put(ware.id, ware.length, hour, copy, &|id| self.copies(house, id));
         let cleared = shelf.clearings - clearings;
@@ -454,17 +467,17 @@ impl<'a> Street<'a> {
             let object = ware.length + ware.length / 256 + COMMIT_BYTES + SIDECAR_BYTES;
             self.report.written_bytes += object + cleared * COMMIT_BYTES;
         }
-        let is_news = changed && (ware.is_shared || cleared > 0);
-        if is_news && self.setting.asking == Asking::Filters && !self.houses[house].is_tell_due {
-            self.houses[house].is_tell_due = true;
-            let neighbours = self.houses[house].peers.len();
-            let gather = self
-                .setting
-                .gather_s
-                .map_or_else(|| filter::gather(neighbours), std::time::Duration::from_secs_f64);
-            let gather_ms = u64::try_from(gather.as_millis()).expect("hours at most");
-            let pause_ms = self.houses[house].told_ms + 10_000;
-            self.later(pause_ms.max(self.now_ms + gather_ms), Happening::Tell { house });
+        let is_named = ware.is_shared && (came == Came::Far || ware.is_digest_told);
+        if is_named {
+            self.houses[house].nameless.remove(&ware.id);
+        } else {
+            self.houses[house].nameless.insert(ware.id);
+        }
+        if changed && (is_named || cleared > 0) && self.setting.asking == Asking::Filters {
+            let is_told = is_named && self.copies(house, &ware.id) > 0;
+            let elsewhere = if is_told { Elsewhere::Told } else { Elsewhere::Unknown };
+            let news = if is_named { News::of(ware.length, elsewhere) } else { News::Minor };
+            self.gather(house, news);
         }
     }
 
@@ -476,62 +489,11 @@ impl<'a> Street<'a> {
         }
         let holds = |peer: &&Peer| match self.setting.asking {
             Asking::Filters => peer.heard.as_ref().is_some_and(|heard| heard.may_hold(&[ware.subject])),
-            Asking::Everybody => self.houses[peer.house].is_up && self.houses[peer.house].shelf.has(id),
+            Asking::Everybody => self.houses[peer.house].is_up && self.houses[peer.house].gives(id),
             Asking::Nobody => false,
         };
         let peers = self.houses[house].peers.iter().filter(|peer| peer.strikes < STRIKES_MAX);
         u32::try_from(peers.filter(holds).count()).expect("few")
-    }
-
-    /// Tells all neighbours what has changed.
-    fn tell(&mut self, house: usize) {
-        let here = &mut self.houses[house];
-        (here.is_tell_due, here.told_ms) = (false, self.now_ms);
-        if !here.is_up {
-            return;
-        }
-        let wares = &self.trace.wares;
-        let subjects: Vec<_> = if here.is_liar {
-            wares.iter().filter(|ware| ware.is_shared).take(LIES).map(|ware| ware.subject).collect()
-        } else {
-            let held = here.shelf.ids().map(|id| &wares[self.by_id[id]]);
-            held.filter(|ware| ware.is_shared).map(|ware| ware.subject).collect()
-        };
-        for at in 0..self.houses[house].peers.len() {
-            let other = self.houses[house].peers[at].house;
-            if self.houses[other].is_up {
-                self.tell_one(house, at, &subjects);
-            }
-        }
-    }
-
-    fn tell_one(&mut self, house: usize, at: usize, subjects: &[kith_neighbour::claim::Subject]) {
-        let (other, back) = (self.houses[house].peers[at].house, self.houses[house].peers[at].back);
-        let secret = pair_secret(house.min(other), house.max(other));
-        let before = self.houses[house].peers[at].told.take();
-        let changed = before.and_then(|mut told| {
-            let change = told.change(subjects.iter()).ok()?;
-            Some((told, change))
-        });
-        let (told, message) = changed.unwrap_or_else(|| {
-            let mut salt = [0; 16];
-            salt[..8].copy_from_slice(&self.now_ms.to_be_bytes());
-            salt[8..].copy_from_slice(&(house as u64).to_be_bytes());
-            let (told, filter, bytes) = Told::whole(&secret, salt, subjects.iter());
-            (told, Some((filter, bytes)))
-        });
-        self.houses[house].peers[at].told = Some(told);
-        let Some((filter, bytes)) = message else { return };
-        let ear = &mut self.houses[other].peers[back];
-        let heard = Heard::hear(ear.heard.take(), &secret, &filter, &bytes).expect("an honest code");
-        let Hearing::Heard(heard) = heard else { panic!("changes follow each other") };
-        ear.heard = Some(heard);
-        ear.heard_ms = self.now_ms;
-        if self.is_counted() {
-            self.report.filters += 1;
-            self.report.messages += 2;
-            self.report.filter_bytes += filter::wire_bytes(&filter);
-        }
     }
 
     fn leaves(&mut self, house: usize) {
@@ -555,18 +517,9 @@ impl<'a> Street<'a> {
         for at in 0..self.houses[house].peers.len() {
             let (other, back) = (self.houses[house].peers[at].house, self.houses[house].peers[at].back);
             if self.houses[other].is_up {
-                let wares = &self.trace.wares;
-                let held = self.houses[other].shelf.ids().map(|id| &wares[self.by_id[id]]);
-                let subjects: Vec<_> = held.filter(|ware| ware.is_shared).map(|ware| ware.subject).collect();
+                let subjects = self.told_subjects(other);
                 self.tell_one(other, back, &subjects);
             }
         }
     }
-}
-
-fn pair_secret(low: usize, high: usize) -> [u8; 32] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&low.to_be_bytes());
-    bytes[8..].copy_from_slice(&high.to_be_bytes());
-    *ObjectId::of(&bytes).as_bytes()
 }

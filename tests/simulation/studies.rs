@@ -1,9 +1,11 @@
 //! The studies: each a table, as `README.md` shows it.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kith_model::limits::FILTER_MINOR_TIMES;
+use kith_neighbour::gathering::Gathering;
 
 use crate::numbers::{as_f64, ratio, whole};
 use crate::options::Options;
@@ -106,27 +108,39 @@ fn replay(trace: &Trace, cache: &mut dyn Cache) -> (f64, f64, f64) {
     (ratio(hits, count), ratio(hit_bytes, bytes), 1.0 - ratio(hit_bytes, bytes))
 }
 
-/// How long changes are gathered before neighbours are told.
+/// How long changes are gathered before neighbours are told: the rule, the rule with parts of it undone, other times.
 pub(crate) fn gathering(options: &Options) {
     let trace = Trace::new(&options.habits, options.setting.seed);
     let everybody = run(&trace, &Setting { asking: Asking::Everybody, ..options.setting.clone() });
     header(&[
         "gathered for",
+        "what matters little",
         "hit ratio",
         "lost by waiting",
+        "bytes",
         "messages a request",
         "fewer than asking everybody",
     ]);
-    for seconds in [0.0, 60.0, 600.0, 1800.0, 3600.0, 2.0 * 3600.0, 4.0 * 3600.0, 8.0 * 3600.0, 24.0 * 3600.0]
-    {
-        let report = run(&trace, &Setting { gather_s: Some(seconds), ..options.setting.clone() });
+    let try_out = |file: Duration, minor: Duration| {
+        let setting = options.setting.clone();
+        let report = run(&trace, &Setting { gather_file: Some(file), gather_minor: Some(minor), ..setting });
+        let minutes = |time: Duration| format!("{:.0} min", time.as_secs_f64() / 60.0);
         row(&[
-            format!("{:.0} min", seconds / 60.0),
+            minutes(file),
+            minutes(minor),
             percent(report.shared_hit_ratio()),
             format!("{:.2} points", (everybody.shared_hit_ratio() - report.shared_hit_ratio()) * 100.0),
+            format!("{:.2} points", (everybody.byte_hit_ratio() - report.byte_hit_ratio()) * 100.0),
             format!("{:.3}", report.messages_a_request()),
             format!("{:.1}x", everybody.messages_a_request() / report.messages_a_request()),
         ]);
+    };
+    let rule = Gathering::among(options.habits.boxes.min(options.setting.neighbours_max + 1) - 1);
+    try_out(rule.file, rule.minor);
+    for minutes in [0, 1, 5, 10, 20, 30, 60, 120, 240, 480] {
+        let file = Duration::from_mins(minutes);
+        try_out(file, file);
+        try_out(file, file * FILTER_MINOR_TIMES);
     }
 }
 

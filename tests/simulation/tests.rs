@@ -53,9 +53,22 @@ fn filters_take_far_fewer_messages_than_asking_everybody_and_lose_little() {
     let everybody = with(&options, |setting| setting.asking = Asking::Everybody);
     let fewer = everybody.messages_a_request() / kith.messages_a_request();
     println!("{fewer:.1}x, {:.3} of {:.3}", kith.shared_hit_ratio(), everybody.shared_hit_ratio());
-    // 8.2 with this seed. The 25 that are wanted need more boxes and more traffic (README).
-    assert!(fewer > 6.0, "{fewer:.1}");
+    // 12.7 with this seed. The 25 that are wanted need more boxes and more traffic (README).
+    assert!(fewer > 10.0, "{fewer:.1}");
     assert!(kith.shared_hit_ratio() > everybody.shared_hit_ratio() - 0.01);
+}
+
+#[test]
+fn what_no_site_tells_a_digest_of_is_given_only_by_who_fetched_it_there() {
+    let mut options = small(8);
+    let with_digests = kith(&options);
+    options.habits.digests = 0.0;
+    let without = kith(&options);
+    println!("{:.3} of {:.3}", without.shared_hit_ratio(), with_digests.shared_hit_ratio());
+    assert!(without.near_hits > 0);
+    assert!(without.filter_bytes < with_digests.filter_bytes, "second copies are not told of");
+    // The copy that may be given is the first one, which is dearer, so nothing is lost.
+    assert!(without.shared_hit_ratio() > with_digests.shared_hit_ratio() - 0.01);
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Habits {
     pub(crate) sigma: f64,
     /// Share of the titles that sharing forbids: their URLs carry a token.
     pub(crate) private: f64,
+    /// Share of the titles whose site tells a digest.
+    pub(crate) digests: f64,
     /// Share of the time in which a box is off, and how many hours it is off at a time on average.
     pub(crate) away: f64,
     pub(crate) away_hours: f64,
@@ -65,6 +67,7 @@ impl Habits {
             median_mib: 20.0,
             sigma: 1.3,
             private: 0.05,
+            digests: 1.0,
             away: 0.0,
             away_hours: 8.0,
         }
@@ -85,6 +88,8 @@ pub(crate) struct Ware {
     pub(crate) subject: Subject,
     /// Whether `kith_model::sharing` lets it go to boxes of the same owner, and it is worth a question.
     pub(crate) is_shared: bool,
+    /// Whether its site tells a digest: what came from neighbours may be claimed then.
+    pub(crate) is_digest_told: bool,
 }
 
 /// A client asks its box.
@@ -213,6 +218,7 @@ fn ware(habits: &Habits, seed: u64, title: u64) -> Ware {
         length,
         subject: Statement::Fetched(target, validator).subject(length),
         is_shared: may_leave && length >= NEIGHBOUR_OBJECT_BYTES_MIN,
+        is_digest_told: chance.share() < habits.digests,
     }
 }
 
