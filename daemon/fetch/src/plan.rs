@@ -15,11 +15,11 @@
 //! 9. While other boxes fetch the rest, a website's lane ends where their part begins, and gaps there are none.
 //!
 //! What is known of each source is in `sources`, the open lanes are in `lanes`, rules 5 and 6 in `relief`, rule 7 in
-//! `pool`.
+//! `pool`, what guesses may cost in `twice`.
 //!
 //! Knows no clock, no task, no bytes: times are durations since the job began. Never plans more than
-//! [`LANES_MAX`] lanes, and never a group twice but by rules 5 and 8, whose pieces are bounded by [`PIECE`], and by a
-//! race for the last ones, half a percent at most.
+//! [`LANES_MAX`] lanes, and never a group twice but by rules 5 and 8, whose pieces are bounded by [`PIECE`], and by what
+//! websites take from each other near the end, a hundredth of the object at most.
 
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ mod pool;
 mod relief;
 mod sources;
 mod terms;
+mod twice;
 
 /// Lanes open at once, over all sources of one job.
 pub const LANES_MAX: usize = 8;
@@ -73,7 +74,12 @@ pub struct Plan {
     readers: Vec<Demand>,
     // bookkeeping
     seed: u64,
+    twice: Twice,
 }
+
+/// Groups that may have come twice by what was guessed.
+#[derive(Debug, Default)]
+struct Twice(f64);
 
 impl Plan {
     /// A plan for an object of `groups` groups (unknown for a body without a length), of which `held` are here.
@@ -88,6 +94,7 @@ impl Plan {
             lanes: Lanes::default(),
             readers: Vec::new(),
             seed: seed | 1,
+            twice: Twice::default(),
         }
     }
 
@@ -284,11 +291,9 @@ impl Plan {
     // rule 3
     fn fill_gap(&mut self, now: Duration) -> Option<Action> {
         let (gap, source) = self.gaps().into_iter().find_map(|gap| {
-            let source = if gap.is_awaited {
-                self.best_idle(gap.span.start(), now)
-            } else {
-                self.best_free(gap.span, now)
-            };
+            let first = gap.is_awaited.then(|| self.best_idle(gap.span.start(), now)).flatten();
+            let source =
+                first.filter(|id| self.is_in_time(*id, now)).or_else(|| self.best_free(gap.span, now));
             Some((gap.span, source?))
         })?;
         // A lane of a source without ranges starts at the front, whatever is missing.

@@ -50,9 +50,6 @@ const GAIN_MIN_S: f64 = 0.04;
 /// How many times more is taken from a lane than comes over it for nothing: near the end crumbs were cut off crumbs.
 const WASTE_WORTH: f64 = 2.0;
 
-/// Seconds that bytes are on their way, at least, as far as is known.
-const WAY_S: f64 = 0.02;
-
 /// Groups of an object of which one may be asked of two sources at once near the end, when one of them is silent.
 const RACE_SHARE: u64 = 200;
 
@@ -83,16 +80,16 @@ impl Plan {
     fn quota(&self, id: SourceId, now: Duration) -> u64 {
         let Some(source) = self.sources.get(id) else { return 0 };
         let Some(rate) = source.rate.filter(|rate| *rate > 0.0) else { return TRIAL.max(source.facts.grain) };
-        let missing: u64 = self
-            .wanted()
-            .iter()
-            .take(1)
-            .flat_map(|span| self.held.missing_in(*span))
-            .map(GroupSpan::len)
-            .sum();
-        let fair = as_f64(missing) * rate / self.pool_rate(now).max(rate);
+        let fair = as_f64(self.missing()) * rate / self.pool_rate(now).max(rate);
         let longest_s = PORTION_S.max(now.as_secs_f64() * PORTION_GROWS);
         whole((fair / 2.0).min(rate * longest_s)).min(trusted(source)).max(least(source))
+    }
+
+    /// Groups that the first reader waits for.
+    fn missing(&self) -> u64 {
+        let wanted = self.wanted();
+        let missing = wanted.iter().take(1).flat_map(|span| self.held.missing_in(*span));
+        missing.map(GroupSpan::len).sum()
     }
 
     /// How much of a lane its source keeps when another one, of rate `ours`, has nothing to do.
@@ -115,8 +112,38 @@ impl Plan {
         GroupSpan::clamped(gap.start(), end)
     }
 
+    /// Whether a piece that a website is given now is here before the others would have fetched it and everything else.
+    /// What needs no pieces can be taken back in part.
+    pub(super) fn is_in_time(&self, id: SourceId, now: Duration) -> bool {
+        let is_website = self.sources.place(id) != Some(Place::Near);
+        let Some(ours_s) = self.piece_s(id).filter(|_| is_website && self.grain() > 1) else { return true };
+        let is_steady =
+            |other| !self.lanes.of(other).any(|(_, lane)| lane.stalled || self.doubt_s(lane, now) > 0.0);
+        let mut others = self.sources.iter().filter(|(other, source)| {
+            *other != id
+                && is_in_pool(source)
+                && source.rests_until <= now
+                && self.is_worth_it(*other, now)
+                && is_steady(*other)
+        });
+        let (mut rate, mut soonest_s) = (0.0, f64::INFINITY);
+        for (other, source) in &mut others {
+            rate += source.rate.unwrap_or(0.0);
+            soonest_s = self.piece_s(other).map_or(soonest_s, |seconds| soonest_s.min(seconds));
+        }
+        rate <= 0.0 || ours_s <= soonest_s.max(as_f64(self.missing()) / rate)
+    }
+
+    /// Seconds until a source has fetched what it was asked for and one piece more.
+    fn piece_s(&self, id: SourceId) -> Option<f64> {
+        let source = self.sources.get(id)?;
+        let rate = source.rate.filter(|rate| *rate > 0.0)?;
+        let rest: u64 = self.lanes.of(id).map(|(_, lane)| lane.rest().len()).sum();
+        Some(as_f64(rest + self.grain().max(PORTION_MIN)) / rate + source.first_byte_s())
+    }
+
     /// Where lanes of websites begin and end.
-    fn grain(&self) -> u64 {
+    pub(super) fn grain(&self) -> u64 {
         let pool = self.sources.iter().filter(|(_, source)| is_in_pool(source));
         pool.map(|(_, source)| source.facts.grain).max().unwrap_or(1).max(1)
     }
@@ -142,6 +169,7 @@ impl Plan {
                 (source.facts.ranges || gap.start() == 0)
                     && self.is_free(id, now)
                     && self.is_worth_it(id, now)
+                    && self.is_in_time(id, now)
             }
         };
         let able = self.sources.iter().filter(|(id, source)| is_able(*id, source));
@@ -179,7 +207,11 @@ impl Plan {
         }
         if source.rate.is_none_or(|rate| rate <= 0.0) {
             self.try_out(id, now);
-        } else if source.facts.is_shown && self.is_worth_it(id, now) && self.leave_portion(id, now) {
+        } else if source.facts.is_shown
+            && self.is_worth_it(id, now)
+            && self.is_in_time(id, now)
+            && self.leave_portion(id, now)
+        {
             // What was freed is handed out like any gap.
         } else {
             self.take_back(id, now);
@@ -197,7 +229,7 @@ impl Plan {
         if start < rest.start() + PIECE || left_s < if has_stalled { TRIED_AGAIN_S } else { TRIED_S } {
             return;
         }
-        self.lanes.cut(victim, start);
+        self.cut(victim, start);
         self.lanes.open(id, GroupSpan::clamped(start, rest.end()), now);
     }
 
@@ -219,7 +251,7 @@ impl Plan {
             Some((spare, lane_id, end))
         });
         let Some((_, lane, end)) = spare.max() else { return false };
-        self.lanes.cut(lane, end);
+        self.cut(lane, end);
         true
     }
 
@@ -244,9 +276,12 @@ impl Plan {
         let share = (ends_s - lead_s) * ours * theirs / (ours + theirs);
         let share = whole(share.max(0.0)).min(trusted(source).max(least(source)));
         let start = next_edge(rest.end().saturating_sub(share), grain);
-        // What is on its way is not asked for again unless nothing comes.
         let is_silent = self.doubt_s(lane, now) > 0.0;
-        let first = if is_silent { rest.start() } else { next_edge(rest.start() + 1, grain) };
+        // A piece that may have come in part is asked for again only when nothing comes, and that is paid for.
+        let begun_end = next_edge(rest.start() + 1, grain);
+        let begun = as_f64(begun_end.min(rest.end()) - rest.start()).min(self.begun_of(lane));
+        let is_lost = is_silent && (self.affords(begun) || self.is_hung(lane, now));
+        let first = if is_lost { rest.start() } else { begun_end };
         let taken = GroupSpan::clamped(start.max(first), rest.end());
         let gain_s = ends_s - lead_s - as_f64(taken.len()) / ours;
         if taken.is_empty() || gain_s < GAIN_MIN_S.max(lead_s / 2.0) {
@@ -256,28 +291,27 @@ impl Plan {
             self.race(id, taken, now);
             return;
         }
-        if !is_silent && as_f64(taken.len()) < self.waste_of(lane) * WASTE_WORTH {
+        let waste = self.waste_of(lane);
+        if !is_silent && (as_f64(taken.len()) < waste * WASTE_WORTH || !self.affords(waste)) {
             return;
         }
         let loser = lane.source;
-        self.lanes.cut(victim, taken.start());
+        if taken.start() < begun_end {
+            self.pay(begun);
+        }
+        self.cut(victim, taken.start());
         self.lanes.open(id, taken, now);
         if let Some(loser) = self.sources.get_mut(loser).filter(|_| is_silent && taken == rest) {
             loser.stall(now);
         }
     }
 
-    /// Groups that are on their way when a lane is cut: what comes behind its new end was asked for, unless it was cut
-    /// before.
-    fn waste_of(&self, lane: &LaneState) -> f64 {
-        let source = self.sources.get(lane.source).filter(|_| lane.end == lane.asked_end);
-        source.map_or(0.0, |source| source.rate.unwrap_or(0.0) * source.first_byte_s().max(WAY_S) / 2.0)
-    }
-
     /// Asks a second source for what a silent one still owes: whoever is first ends the other.
     fn race(&mut self, id: SourceId, span: GroupSpan, now: Duration) {
         let is_raced = |lane: &LaneState| lane.trial && !lane.rest().intersection(span).is_empty();
-        if !self.lanes.iter().any(|(_, lane)| is_raced(lane)) {
+        let stake = as_f64(span.len());
+        if !self.lanes.iter().any(|(_, lane)| is_raced(lane)) && self.affords(stake) {
+            self.pay(stake);
             self.lanes.open_trial(id, span, now);
         }
     }
@@ -336,6 +370,6 @@ fn least(source: &SourceState) -> u64 {
     whole(waits).clamp(PORTION_MIN, 16 * PIECE).max(source.facts.grain)
 }
 
-fn next_edge(group: u64, grain: u64) -> u64 {
+pub(super) fn next_edge(group: u64, grain: u64) -> u64 {
     group.checked_next_multiple_of(grain).unwrap_or(group)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kith_model::range::GroupSpan;
 
 use super::lanes::LaneState;
-use super::pool::SHARE_MIN;
+use super::pool::{SHARE_MIN, next_edge};
 use super::sources::{KEEPS_UP, SourceState, as_f64, whole};
 use super::terms::{Action, Place, SourceId};
 use super::{PIECE, Plan, STEAL_MIN};
@@ -27,8 +27,12 @@ const FAR_KNOWN: u64 = 32;
 /// Seconds that a neighbour must need for the rest before the origin's rate is looked at.
 const LOOK_S: f64 = 1.0;
 
-/// A neighbour is so many times faster than the first groups of the origin came: they cannot have misled that much.
+/// A neighbour is so many times faster than the first groups of the origin came: they hardly have misled that much.
 const CLEARLY_FASTER: f64 = 8.0;
+
+/// Seconds that a neighbour must need for the rest before the origin's rate is looked at all the same: few groups that
+/// were late say nothing, and half a MiB is little beside so much.
+const LOOK_AFTER_ALL_S: f64 = 5.0;
 
 /// Seconds that a slow neighbour's end is waited for: a question to the origin would take as long.
 const NEAR_WAIT_S: f64 = 0.25;
@@ -102,8 +106,16 @@ impl Plan {
         if share < STEAL_MIN {
             return;
         }
-        let start = rest.end() - share;
-        self.lanes.cut(id, start);
+        // A piece that is not whole would be lost; but a neighbour is given all that it can bring.
+        let grain = match self.sources.get(source) {
+            Some(source) if share * 2 > rest.len() => source.facts.grain,
+            _ => self.grain(),
+        };
+        let start = next_edge(rest.end() - share, grain);
+        if start >= rest.end() {
+            return;
+        }
+        self.cut(id, start);
         self.lanes.open(thief, GroupSpan::clamped(start, rest.end()), now);
     }
 
@@ -150,8 +162,11 @@ impl Plan {
         if share == 0 {
             return false;
         }
-        let start = rest.end() - share;
-        self.lanes.cut(id, start);
+        // Mirrors share what the origin takes, by pieces.
+        let least = rest.end() - share;
+        let edge = next_edge(least, self.grain());
+        let start = if share < rest.len() && edge < rest.end() { edge } else { least };
+        self.cut(id, start);
         self.lanes.open(origin, GroupSpan::clamped(start, rest.end()), now);
         true
     }
@@ -170,11 +185,11 @@ impl Plan {
     fn is_worth_a_look(&self, lane: &LaneState, origin: SourceId) -> bool {
         let theirs = self.sources.rate(lane.source).unwrap_or(0.0);
         let ours = self.sources.rate(origin).unwrap_or(0.0);
+        let least_s = if theirs < ours * CLEARLY_FASTER { LOOK_S } else { LOOK_AFTER_ALL_S };
         !self.is_origin_known(origin)
             && self.lanes.of(origin).next().is_none()
             && self.is_tried(lane.source)
-            && theirs < ours * CLEARLY_FASTER
-            && as_f64(lane.rest().len()) > theirs * LOOK_S
+            && as_f64(lane.rest().len()) > theirs * least_s
     }
 
     fn is_origin_known(&self, origin: SourceId) -> bool {

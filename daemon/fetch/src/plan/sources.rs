@@ -52,6 +52,9 @@ const DELAY_FIRST_S: f64 = 0.3;
 const DELAY_MIN_S: f64 = 0.1;
 const DELAY_MAX_S: f64 = 2.0;
 
+/// A piece that is checked whole may be so many times later than usual.
+const PIECE_DELAYS: f64 = 1.5;
+
 /// How much the latest answer counts for how long answers take to begin.
 const FIRST_BYTE_WEIGHT: f64 = 0.3;
 
@@ -173,9 +176,16 @@ impl SourceState {
         self.first_byte_s.unwrap_or(0.05).min(1.0)
     }
 
+    /// Seconds between two pieces that are checked whole, as far as is known.
+    pub(super) fn piece_s(&self) -> f64 {
+        let rate = self.rate.filter(|rate| *rate > 0.0 && self.facts.grain > 1);
+        rate.map_or(0.0, |rate| as_f64(self.facts.grain) / rate)
+    }
+
     /// How long it may be silent before that means something.
     pub(super) fn patience(&self, has_delivered: bool) -> Duration {
-        let seconds = if has_delivered { self.delay_s } else { self.delay_s + 2.0 * self.first_byte_s() };
+        let delay_s = self.delay_s.max(PIECE_DELAYS * self.piece_s()).min(DELAY_MAX_S);
+        let seconds = if has_delivered { delay_s } else { delay_s + 2.0 * self.first_byte_s() };
         Duration::from_secs_f64(seconds)
     }
 

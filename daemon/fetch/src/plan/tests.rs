@@ -11,6 +11,7 @@ mod efficiency;
 mod fairness;
 mod never_slower;
 mod simulation;
+mod twice;
 
 const STEP: Duration = Duration::from_millis(10);
 

@@ -57,12 +57,31 @@ fn three_sources_of_different_speed_are_used_for_a_small_file_too() {
     check("20 MB", &three(2.0, 5.0, 10.0), megabytes(20), 0.92);
 }
 
+/// The origin needs no pieces; the others hand on nothing less. `check` makes each of them the origin in turn.
+fn three_by_pieces(grain: u64) -> Vec<Actor> {
+    let mut actors = three(2.0, 5.0, 10.0);
+    actors.iter_mut().skip(1).for_each(|actor| actor.facts.grain = grain);
+    actors
+}
+
 #[test]
 fn pieces_that_are_checked_whole_cost_little() {
     for (name, megabytes_in_all, wanted) in [("pieces", 20, 0.85), ("pieces", 200, 0.96)] {
-        let mut actors = three(2.0, 5.0, 10.0);
-        actors.iter_mut().skip(1).for_each(|actor| actor.facts.grain = 16);
-        check(name, &actors, megabytes(megabytes_in_all), wanted);
+        check(name, &three_by_pieces(16), megabytes(megabytes_in_all), wanted);
+    }
+}
+
+/// One of 256 KiB is more than a hundredth of 20 MB: none may be asked of two sources, however their speeds swing.
+#[test]
+fn no_piece_comes_twice_where_that_would_be_more_than_a_hundredth() {
+    for (delay, swing, wanted) in
+        [(1, 0.0, 0.95), (20, 0.0, 0.9), (1, 0.4, 0.8), (1, 0.8, 0.7), (20, 0.8, 0.7)]
+    {
+        let mut actors = three_by_pieces(16);
+        for actor in &mut actors {
+            (actor.delay, actor.swing) = (std::time::Duration::from_millis(delay), swing);
+        }
+        check("large pieces", &actors, megabytes(20), wanted);
     }
 }
 

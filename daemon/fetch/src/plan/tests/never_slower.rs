@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::simulation::{Actor, Outcome, Trouble, fetch, megabytes};
+use super::simulation::{Actor, MB_S, Outcome, Trouble, fetch, megabytes};
+use super::*;
 
 /// As the promise says.
 const SLOWER_MAX: f64 = 1.05;
@@ -85,4 +86,52 @@ fn a_mirror_that_was_good_once_and_is_not_costs_no_more() {
         check(&[Actor::mirror(20.0).known(1.0).with(trouble)]);
         check(&[Actor::stranger(20.0).known(1.0).with(trouble)]);
     }
+}
+
+/// It took everything over after a first piece at the speed of the LAN, and nobody looked again: the first group of the
+/// origin had come late, and the neighbour still seemed to be many times faster when it was known to be slow.
+#[test]
+fn a_neighbour_that_begins_with_a_burst_is_compared_with_the_origin_after_all() {
+    let groups = megabytes(200);
+    let mut plan = Plan::new(Some(groups), GroupSet::new(), 1);
+    plan.readers(vec![Demand { cursor: 0, end: groups }]);
+    let origin = plan.source_added(Facts { lanes_max: 3, ..Facts::of(Place::Far) });
+    let first = plan.lane_given(origin, GroupSpan::clamped(0, groups), Duration::ZERO);
+    let neighbour = plan.source_added(Facts { lanes_max: 4, ..Facts::of(Place::Near) });
+    let mut now = Duration::from_millis(300);
+    plan.delivered(first, GroupSpan::clamped(0, 1), now);
+    let (mut lanes, mut burst) = (BTreeMap::new(), 2.0 * as_f64(PIECE));
+    while now < Duration::from_secs(8) {
+        while let Some(action) = plan.poll(now) {
+            match action {
+                Action::Open { source, .. } if source == origin => return,
+                Action::Open { lane, source, span } if source == neighbour => {
+                    lanes.insert(lane, (as_f64(span.start()), span));
+                }
+                Action::Cut { lane, end } if lane == first => {
+                    plan.delivered(first, GroupSpan::clamped(1, end), now);
+                    plan.lane_ended(first, Ending::Done, now);
+                }
+                Action::Cut { lane, end } => {
+                    let (_, span) = lanes.get_mut(&lane).expect("it is open");
+                    *span = GroupSpan::clamped(span.start(), end);
+                }
+                Action::Close { lane } => drop(lanes.remove(&lane)),
+                _ => {}
+            }
+        }
+        now += STEP;
+        let speed = if burst > 0.0 { 100.0 } else { 4.0 } * MB_S * STEP.as_secs_f64();
+        burst -= speed;
+        let Some((lane, (next, span))) = lanes.iter_mut().next() else { continue };
+        let (lane, from) = (*lane, whole(*next));
+        *next = (*next + speed).min(as_f64(span.end()));
+        let (to, is_over) = (whole(*next), *next >= as_f64(span.end()));
+        plan.delivered(lane, GroupSpan::clamped(from, to), now);
+        if is_over {
+            lanes.remove(&lane);
+            plan.lane_ended(lane, Ending::Done, now);
+        }
+    }
+    panic!("nobody looked how fast the origin is: {plan:?}");
 }

@@ -174,7 +174,10 @@ impl Outcome {
 
 struct Lane {
     source: SourceId,
+    /// The next group its source sends: of a whole piece, also when less of it was asked for.
     next: u64,
+    /// What is wanted of it.
+    start: u64,
     end: u64,
     /// What was asked for.
     asked_end: u64,
@@ -331,12 +334,15 @@ impl<'a> Network<'a> {
     }
 
     fn open(&mut self, id: LaneId, source: SourceId, span: GroupSpan) {
-        self.outcome.requests[self.ids[&source]] += 1;
+        let index = self.ids[&source];
+        self.outcome.requests[index] += 1;
+        let grain = self.actors[index].facts.grain.max(1);
         let lane = Lane {
             source,
-            next: span.start(),
+            next: span.start() / grain * grain,
+            start: span.start(),
             end: span.end(),
-            asked_end: span.end(),
+            asked_end: span.end().next_multiple_of(grain).min(self.groups),
             opened: self.now,
             admitted: false,
             handed_out: self.now,
@@ -351,7 +357,7 @@ impl<'a> Network<'a> {
         let index = self.ids[&lane.source];
         let actor = &self.actors[index];
         let on_its_way = if lane.admitted { actor.rate * actor.delay.as_secs_f64() / 2.0 } else { 0.0 };
-        let left = as_f64(lane.asked_end - lane.next);
+        let left = as_f64(lane.asked_end.saturating_sub(lane.next));
         self.outcome.sent[index] += (on_its_way + lane.credit).min(left);
     }
 
@@ -422,14 +428,15 @@ impl<'a> Network<'a> {
         let (now, grain) = (self.now, actor.facts.grain.max(1));
         let lane = self.lanes.get_mut(&id).expect("listed");
         lane.credit += came;
-        let there = whole(lane.credit).min(lane.end.saturating_sub(lane.next));
         // Only whole pieces can be checked.
+        let last = lane.end.next_multiple_of(grain).min(self.groups);
+        let there = whole(lane.credit).min(last.saturating_sub(lane.next));
         let checked = if lane.next + there >= self.groups { there } else { there / grain * grain };
         let is_due = checked >= RUN || now >= lane.handed_out + RUN_PAUSE || lane.next + checked >= lane.end;
         if checked > 0 && is_due {
-            let span = GroupSpan::clamped(lane.next, lane.next + checked);
+            let span = GroupSpan::clamped(lane.next.max(lane.start), (lane.next + checked).min(lane.end));
             lane.credit -= as_f64(checked);
-            lane.next = span.end();
+            lane.next += checked;
             lane.handed_out = now;
             if actor.trouble == Trouble::Lies {
                 self.outcome.sent[index] += as_f64(checked);
