@@ -59,13 +59,8 @@ impl Pieces {
         ByteRange::new(start, end)
     }
 
-    /// Whether `bytes` are the piece that begins at byte `offset`.
-    pub fn check(&self, offset: u64, bytes: &[u8]) -> bool {
-        self.check_parts(offset, &[bytes])
-    }
-
-    /// The same for a piece that lies in several parts.
-    pub fn check_parts(&self, offset: u64, parts: &[&[u8]]) -> bool {
+    /// Whether these parts, in a row, are the piece that begins at byte `offset`.
+    pub fn check(&self, offset: u64, parts: &[&[u8]]) -> bool {
         let function = match self.algorithm {
             Algorithm::Sha1 => &ring::digest::SHA1_FOR_LEGACY_USE_ONLY,
             Algorithm::Sha256 => &ring::digest::SHA256,
@@ -112,10 +107,7 @@ impl Source for Checked {
         Box::pin(async move {
             let around = pieces.around(span, length).ok_or(SourceError::NotHeld)?;
             let lane = source.open(GroupSpan::covering(around)).await?;
-            let (at, end) = (around.start(), around.end());
-            let (gathered, checked) = (VecDeque::new(), VecDeque::new());
-            Ok(Box::new(CheckedLane { lane, source, pieces, at, end, span, gathered, checked })
-                as Box<dyn Lane>)
+            Ok(checked(lane, source, pieces, (around, span)))
         })
     }
 
@@ -126,6 +118,19 @@ impl Source for Checked {
     fn vouches(&self) -> bool {
         self.source.vouches()
     }
+}
+
+/// Hands on what a lane of `source` brings of `span`, piece by piece, each once it was found to match the list; the lane
+/// brings `around`, the pieces that the span touches. The source is blamed for one that does not match.
+pub fn checked(
+    lane: Box<dyn Lane>,
+    source: Arc<dyn Source>,
+    pieces: Arc<Pieces>,
+    (around, span): (ByteRange, GroupSpan),
+) -> Box<dyn Lane> {
+    let (at, end) = (around.start(), around.end());
+    let (gathered, checked) = (VecDeque::new(), VecDeque::new());
+    Box::new(CheckedLane { lane, source, pieces, at, end, span, gathered, checked })
 }
 
 struct CheckedLane {
@@ -184,8 +189,8 @@ impl CheckedLane {
 
     fn check(&mut self) -> Result<(), SourceError> {
         let parts: Vec<&[u8]> = self.gathered.iter().map(|run| &run.bytes()[..]).collect();
-        if !self.pieces.check_parts(self.at, &parts) {
-            // It is proven to be of the object that was claimed: so that is another one.
+        if !self.pieces.check(self.at, &parts) {
+            // What a box sends is proven to be of the object that it claims: so that is another one.
             self.source.blame(Fault::FalseClaim(Truth::Piece(self.at)));
             return Err(SourceError::Mismatch);
         }
@@ -212,8 +217,10 @@ mod tests {
             Pieces::new(2 * GROUP_BYTES, &[sha256(&body[..piece]), sha256(&body[piece..])]).expect("a list");
         let length = body.len() as u64;
         assert!(pieces.suits(length) && !pieces.suits(4 * GROUP_BYTES + 1) && !pieces.suits(2 * GROUP_BYTES));
-        assert!(pieces.check(0, &body[..piece]) && pieces.check(2 * GROUP_BYTES, &body[piece..]));
-        assert!(!pieces.check(0, &body[piece..]) && !pieces.check(GROUP_BYTES, &body[..piece]));
+        let (first, last) = body.split_at(piece);
+        assert!(pieces.check(0, &[first]) && pieces.check(2 * GROUP_BYTES, &[last]));
+        assert!(pieces.check(0, &[&first[..7], &first[7..]]));
+        assert!(!pieces.check(0, &[last]) && !pieces.check(GROUP_BYTES, &[first]));
         assert!(!pieces.check(4 * GROUP_BYTES, &[]));
         let around = |start, end| pieces.around(GroupSpan::clamped(start, end), length);
         assert_eq!(around(1, 2), ByteRange::new(0, 2 * GROUP_BYTES));

@@ -59,11 +59,6 @@ impl Run {
         Self::hashed(first, bytes, Provenance::Origin)
     }
 
-    /// The same for bytes that were found to match the origin's piece hashes.
-    pub fn of_checked_pieces(first: ChunkGroup, bytes: Bytes) -> Self {
-        Self::hashed(first, bytes, Provenance::Pieces)
-    }
-
     /// The same for bytes that another box signs for; whether it does is the caller's to check, by [`Self::subtree`].
     pub fn of_signed_unit(first: ChunkGroup, bytes: Bytes) -> Self {
         Self::hashed(first, bytes, Provenance::Signed)

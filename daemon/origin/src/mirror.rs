@@ -7,14 +7,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use futures_util::stream::StreamExt;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 use kith_fetch::ask::{AskError, Part, Redirects, Verb};
-use kith_fetch::assemble::{self, RUN_GROUPS_MAX};
-use kith_fetch::pieces::Pieces;
+use kith_fetch::assemble;
+use kith_fetch::pieces::{self, Pieces};
 use kith_fetch::source::{Abilities, ByteStream, Fault, Lane, Source, SourceError, SourceKind};
 use kith_model::key::Target;
 use kith_model::range::{ByteRange, ChunkGroup, GROUP_BYTES, GroupSpan};
@@ -89,20 +88,11 @@ impl Mirror {
         };
         let body = self.body(range).await?;
         let first = ChunkGroup(range.start() / GROUP_BYTES);
-        let Some(pieces) = self.pieces.clone() else {
-            return Ok(Box::new(UnprovenLane(assemble::lane(body, first, Some(range.end())))));
-        };
-        Ok(Box::new(PieceLane {
-            mirror: self,
-            pieces,
-            body,
-            gathered: BytesMut::new(),
-            at: range.start(),
-            end: range.end(),
-            span,
-            checked: BytesMut::new(),
-            first,
-        }))
+        let lane = assemble::lane(body, first, Some(range.end()));
+        Ok(match self.pieces.clone() {
+            Some(pieces) => pieces::checked(lane, Arc::new(MirrorSource(self)), pieces, (range, span)),
+            None => Box::new(UnprovenLane(lane)),
+        })
     }
 
     async fn body(&self, range: ByteRange) -> Result<ByteStream, SourceError> {
@@ -170,77 +160,5 @@ struct UnprovenLane(Box<dyn Lane>);
 impl Lane for UnprovenLane {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<Run>, SourceError>> {
         Box::pin(async move { Ok(self.0.next().await?.map(Run::disowned)) })
-    }
-}
-
-/// Collects whole pieces, and hands out those that match their hash.
-struct PieceLane {
-    mirror: Arc<Mirror>,
-    pieces: Arc<Pieces>,
-    body: ByteStream,
-    /// What came of the next piece, and perhaps a little more.
-    gathered: BytesMut,
-    /// First byte of the next piece, and one past the last one's last.
-    at: u64,
-    end: u64,
-    /// What was asked for; the pieces around it may be larger.
-    span: GroupSpan,
-    /// Bytes that were checked and not handed out yet, from this group on.
-    checked: BytesMut,
-    first: ChunkGroup,
-}
-
-impl Lane for PieceLane {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Run>, SourceError>> {
-        Box::pin(async move {
-            loop {
-                while let Some(run) = self.run() {
-                    if let Some(run) = run.narrowed(self.span) {
-                        return Ok(Some(run));
-                    }
-                }
-                if self.at >= self.end {
-                    return Ok(None);
-                }
-                self.check()?;
-                if self.checked.is_empty() {
-                    let bytes = self.body.next().await;
-                    self.gathered
-                        .extend_from_slice(&bytes.unwrap_or(Err(SourceError::BrokeOff("short".into())))?);
-                }
-            }
-        })
-    }
-}
-
-impl PieceLane {
-    /// The next groups of the checked piece.
-    fn run(&mut self) -> Option<Run> {
-        let most = usize::try_from(RUN_GROUPS_MAX * GROUP_BYTES).unwrap_or(usize::MAX);
-        let bytes = self.checked.split_to(self.checked.len().min(most)).freeze();
-        if bytes.is_empty() {
-            return None;
-        }
-        let run = Run::of_checked_pieces(self.first, bytes);
-        self.first = ChunkGroup(run.span().end());
-        Some(run)
-    }
-
-    /// Checks the next piece, once all of it is here.
-    fn check(&mut self) -> Result<(), SourceError> {
-        let length = self.pieces.length().min(self.end - self.at);
-        if (self.gathered.len() as u64) < length {
-            return Ok(());
-        }
-        let piece =
-            self.gathered.split_to(usize::try_from(length).unwrap_or(usize::MAX).min(self.gathered.len()));
-        if !self.pieces.check(self.at, &piece) {
-            self.mirror.strike();
-            return Err(SourceError::Mismatch);
-        }
-        self.first = ChunkGroup(self.at / GROUP_BYTES);
-        self.at += length;
-        self.checked = piece;
-        Ok(())
     }
 }
