@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use kith_tests::MIB;
 use kith_tests::body::Body;
 use kith_tests::kith::Kith;
-use kith_tests::lab::{House, Lab, Spot};
+use kith_tests::lab::House;
 use kith_tests::origin::Origin;
 use kith_tests::resource::Resource;
 use kith_tests::tool;
@@ -128,27 +128,10 @@ fn print(title: &str, ways: &[&str], rounds: &[Vec<Run>]) {
 
 /// A holds every file; the way to the origin is slow from then on.
 fn house() -> Result<House> {
-    let mut lab = Lab::new()?;
-    let (a_spot, b_spot, client) = (lab.plug_box("a")?, lab.plug_box("b")?, lab.plug_client()?);
-    let (place, address) = lab.origin();
     let script = (0..FILES).zip(1..).fold(Origin::empty(), |script, (number, seed)| {
         script.and(&file(number), Resource::of(Body::seeded(seed, LENGTH)))
     });
-    let origin = script.at(&place, address).start()?;
-    let start = |name: &str, spot: &Spot| {
-        Lab::setup(name, spot).set("neighbours.upload_rate", "\"10000Mbit/s\"").start()
-    };
-    let (a, b) = (start("a", &a_spot)?, start("b", &b_spot)?);
-    let house = House { a, b, origin, a_spot, b_spot, client, lab };
-    for (one, other) in [(&house.a, "b"), (&house.b, "a")] {
-        kith_tests::patience::until_true(
-            "the boxes see each other",
-            std::time::Duration::from_secs(15),
-            || one.neighbour(other).is_ok_and(|found| found.is_some()),
-        )?;
-    }
-    kith_tests::pairing::pair(&house.a, &house.b)?;
-    house.wait_connected()?;
+    let house = House::paired_as(script, |setup| setup.set("neighbours.upload_rate", "\"10000Mbit/s\""))?;
     for number in 0..FILES {
         house.fill_a(&file(number))?;
     }

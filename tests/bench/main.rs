@@ -13,6 +13,7 @@ mod lan;
 mod load;
 mod memory;
 mod miss;
+mod mixed;
 mod multi;
 mod never_slower;
 mod nginx;

@@ -1,23 +1,25 @@
 //! One file from several sources at once, beside aria2 on the same sources: how close to the shortest time in which they
-//! could deliver, and how much is sent twice.
+//! could deliver, and how much is sent twice. With a neighbour among them: in [`crate::mixed`].
 //!
 //! `KITH_BENCH_ROWS` picks rows whose name has that word, `KITH_BENCH_SHARE` shortens every file to one part in so many.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::body::Body;
+use kith_tests::client::Request;
 use kith_tests::kith::Kith;
-use kith_tests::origin::Origin;
+use kith_tests::origin::{Origin, Script};
+use kith_tests::place::Place;
 use kith_tests::resource::Resource;
 use kith_tests::tool;
-use tempfile::TempDir;
 
 use crate::figures::{Table, figure};
 
-const MB: f64 = 1e6;
+pub(crate) const MB: f64 = 1e6;
 
 /// Length of the pieces whose hashes a metalink tells.
 const PIECE_BYTES: u64 = 256 * 1024;
@@ -82,22 +84,20 @@ const ROWS: [Row; 11] = [
 ];
 
 /// What one way came to.
-struct Run {
+pub(crate) struct Run {
     /// Of the shortest time.
-    efficiency: f64,
+    pub(crate) efficiency: f64,
     /// Of the file, sent once too often.
-    twice: f64,
-    is_right: bool,
+    pub(crate) twice: f64,
+    pub(crate) is_right: bool,
 }
 
 /// Prints a row for each case: Kith that knows nothing of the sources, Kith that used them before, aria2.
 pub(crate) fn measure() -> Result<()> {
     let columns = ["sources", "wanted", "kith", "twice", "again", "twice", "aria2", "twice"];
     let table = Table::titled("several sources (shortest time / time)", &columns);
-    let only = std::env::var("KITH_BENCH_ROWS").unwrap_or_default();
-    let share: u64 = std::env::var("KITH_BENCH_SHARE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    for (row, seed) in ROWS.iter().zip(1000..).filter(|(row, _)| row.name.contains(&only)) {
-        let length = row.megabytes * 1_000_000 / share.max(1);
+    for (row, seed) in ROWS.iter().zip(1000..).filter(|(row, _)| is_picked(row.name)) {
+        let length = length_of(row.megabytes);
         let kith = Kith::start_one("box")?;
         // The second run has another file: the first one lies on the shelf.
         let (first, second) = (Body::seeded(seed, length), Body::seeded(seed + 500, length));
@@ -114,11 +114,22 @@ pub(crate) fn measure() -> Result<()> {
         }
         table.row(&cells);
     }
-    Ok(())
+    crate::mixed::measure()
+}
+
+/// Whether a row was asked for.
+pub(crate) fn is_picked(name: &str) -> bool {
+    std::env::var("KITH_BENCH_ROWS").map_or(true, |word| name.contains(&word))
+}
+
+/// In bytes, as short as was asked for.
+pub(crate) fn length_of(megabytes: u64) -> u64 {
+    let share: u64 = std::env::var("KITH_BENCH_SHARE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    megabytes * 1_000_000 / share.max(1)
 }
 
 impl Run {
-    fn cells(&self) -> [String; 2] {
+    pub(crate) fn cells(&self) -> [String; 2] {
         let efficiency = if self.is_right { format!("{:.3}", self.efficiency) } else { "wrong".to_owned() };
         [efficiency, format!("{:.2} %", self.twice * 100.0)]
     }
@@ -129,73 +140,68 @@ struct Sources<'a> {
     row: &'a Row,
     body: &'a Body,
     origin: Origin,
-    mirrors: Vec<Origin>,
-    metalink: String,
+    slow: Origin,
+    fast: Origin,
 }
 
 impl<'a> Sources<'a> {
     fn of(row: &'a Row, body: &'a Body) -> Result<Self> {
-        let [_, slow, fast] = row.speeds;
         let lie = Body::seeded(7, body.length());
         let served = if row.trouble == Trouble::Lies { &lie } else { body };
-        let mirrors = vec![source(2, slow, body)?, source(3, fast, served)?];
-        let metalink = metalink(row, body, &mirrors);
+        let [_, slow, fast] = row.speeds;
+        let (slow, fast) = (source(2, slow, body)?, source(3, fast, served)?);
+        let mirrors = [slow.url("f"), fast.url("f")];
         let resource = Resource::of(body.clone());
-        let (resource, about) = match row.told {
-            Told::Pieces => {
-                let link = "<f.meta4>; rel=describedby; type=\"application/metalink4+xml\"";
-                (resource.field("Link", link), Body::of(metalink.clone().into_bytes()))
-            }
+        let script = match row.told {
+            Told::Pieces => described(Origin::empty(), "f", resource, &mirrors),
             Told::Digest => {
-                let links: Vec<String> =
-                    mirrors.iter().map(|mirror| format!("<{}>; rel=duplicate", mirror.url("f"))).collect();
-                (resource.with_digest().field("Link", &links.join(", ")), Body::of(*b"none"))
+                let links = mirrors.map(|mirror| format!("<{mirror}>; rel=duplicate"));
+                Origin::empty().and("f", resource.with_digest().field("Link", &links.join(", ")))
             }
         };
-        let script = Origin::empty().and("f", resource).and("f.meta4", Resource::of(about));
         let origin = script.slow(rate(row.speeds[0])).start()?;
-        Ok(Self { row, body, origin, mirrors, metalink })
+        Ok(Self { row, body, origin, slow, fast })
     }
 
-    fn by_kith(self, kith: &Kith) -> Result<Run> {
-        let folder = tempfile::tempdir()?;
-        let url = format!("http://{}/{}", kith.clients(), self.origin.url("f"));
-        let mut curl = Command::new("curl");
-        curl.args(["-sS", "-o"]).arg(folder.path().join("f")).arg(url);
+    fn by_kith(mut self, kith: &Kith) -> Result<Run> {
         let before = kith.metrics()?.count("kith_store_objects");
-        let run = self.time(curl, &folder)?;
+        let request = Request::by_prefix(kith, &self.origin.url("f"));
+        let body = self.body;
+        let (took, is_right) = self.time(|| Ok(request.send()?.brings(body)?))?;
         kith.wait_stored(before + 1)?;
-        Ok(run)
+        Ok(self.run(took, is_right))
     }
 
-    fn by_aria2(self) -> Result<Run> {
+    fn by_aria2(mut self) -> Result<Run> {
         let folder = tempfile::tempdir()?;
-        let mut aria2 = Command::new("aria2c");
-        aria2.args(["--no-conf", "--quiet", "-s3", "-x1", "-k1M", "--file-allocation=none", "-d"]);
-        aria2.arg(folder.path()).args(["-o", "f"]);
-        match self.row.told {
+        let file = folder.path().join("f");
+        let urls = [self.origin.url("f"), self.slow.url("f"), self.fast.url("f")];
+        let mut aria2 = match self.row.told {
             Told::Pieces => {
                 let path = folder.path().join("f.meta4");
-                let place = format!("<url>{}</url></file>", self.origin.url("f"));
-                std::fs::write(&path, self.metalink.replace("</file>", &place))?;
+                std::fs::write(&path, metalink(self.body, &urls))?;
+                let mut aria2 = aria2(&Place::Here, folder.path());
                 aria2.arg("-M").arg(path);
+                aria2
             }
             Told::Digest => {
-                aria2.arg(self.origin.url("f")).args(self.mirrors.iter().map(|mirror| mirror.url("f")));
+                let mut aria2 = aria2(&Place::Here, folder.path());
+                aria2.args(urls);
+                aria2
             }
-        }
-        self.time(aria2, &folder)
+        };
+        let (took, is_through) = self.time(|| Ok(tool::run(&mut aria2)?.code == 0))?;
+        let is_right = is_through && self.body.sha256() == sum(&file)?;
+        Ok(self.run(took, is_right))
     }
 
-    /// Runs a program that makes the file, while the trouble happens.
-    fn time(self, mut program: Command, folder: &TempDir) -> Result<Run> {
-        let mut mirrors = self.mirrors;
-        let mut fast = mirrors.pop().context("there are two")?;
-        let (ideal, happens_at) = ideal(self.row, self.body.length());
+    /// How long a fetch takes while the trouble happens, and what it says itself.
+    fn time(&mut self, fetch: impl FnOnce() -> Result<bool>) -> Result<(f64, bool)> {
+        let (_, happens_at) = ideal(self.row, self.body.length());
         let sent_then = rate_of(figure(rate(self.row.speeds[2])) * happens_at);
-        let trouble = self.row.trouble;
-        let began = Instant::now();
-        let (said, took) = std::thread::scope(|scope| {
+        let (trouble, fast) = (self.row.trouble, &mut self.fast);
+        std::thread::scope(|scope| {
+            let began = Instant::now();
             let happening = scope.spawn(|| -> Result<()> {
                 if matches!(trouble, Trouble::FallsSilent | Trouble::Dies) {
                     fast.wait_sent(sent_then, PATIENCE)?;
@@ -207,25 +213,43 @@ impl<'a> Sources<'a> {
                 }
                 Ok(())
             });
-            let said = tool::run(&mut program);
-            let took = began.elapsed();
-            happening.join().expect("it does not panic").map(|()| (said, took))
-        })?;
-        let said = said?;
-        let is_right = said.code == 0 && self.body.sha256() == sum(&folder.path().join("f"))?;
-        let sent = self.origin.sent_for("f") + fast.sent() + mirrors[0].sent();
-        Ok(Run {
-            efficiency: ideal / took.as_secs_f64(),
-            twice: figure(sent) / figure(self.body.length()) - 1.0,
-            is_right,
+            let is_right = fetch();
+            let took = began.elapsed().as_secs_f64();
+            happening.join().expect("it does not panic")?;
+            Ok((took, is_right?))
         })
     }
+
+    fn run(&self, took: f64, is_right: bool) -> Run {
+        let length = self.body.length();
+        let sent = self.origin.sent_for("f") + self.slow.sent() + self.fast.sent();
+        Run {
+            efficiency: ideal(self.row, length).0 / took,
+            twice: figure(sent) / figure(length) - 1.0,
+            is_right,
+        }
+    }
+}
+
+/// Adds a file with a metalink that tells the hashes of its pieces and further places.
+pub(crate) fn described(script: Script, name: &str, file: Resource, mirrors: &[String]) -> Script {
+    let about = Resource::of(Body::of(metalink(&file.body, mirrors).into_bytes()));
+    let link = format!("<{name}.meta4>; rel=describedby; type=\"application/metalink4+xml\"");
+    script.and(name, file.field("Link", &link)).and(&format!("{name}.meta4"), about)
+}
+
+/// aria2 that writes a file `f` in this folder, from three sources at once.
+pub(crate) fn aria2(place: &Place, folder: &Path) -> Command {
+    let mut aria2 = place.command("aria2c");
+    aria2.args(["--no-conf", "--quiet", "-s3", "-x1", "-k1M", "--file-allocation=none", "-o", "f", "-d"]);
+    aria2.arg(folder);
+    aria2
 }
 
 /// A mirror at `127.0.0.number`: to aria2 sources of one host are one.
 fn source(number: u8, speed: f64, body: &Body) -> Result<Origin> {
-    let address = std::net::SocketAddr::from(([127, 0, 0, number], 0));
-    let script = Origin::serving("f", body).at(&kith_tests::place::Place::Here, address);
+    let address = SocketAddr::from(([127, 0, 0, number], 0));
+    let script = Origin::serving("f", body).at(&Place::Here, address);
     Ok(script.slow(rate(speed)).start()?)
 }
 
@@ -252,34 +276,34 @@ fn rate_of(bytes: f64) -> u64 {
     bytes as u64
 }
 
-fn rate(speed: f64) -> u64 {
+/// Bytes a second of so many MB/s.
+pub(crate) fn rate(speed: f64) -> u64 {
     rate_of(speed * MB)
 }
 
-fn metalink(row: &Row, body: &Body, mirrors: &[Origin]) -> String {
+/// What names these places for a file, with the hashes of its pieces.
+pub(crate) fn metalink(body: &Body, places: &[String]) -> String {
+    let length = body.length();
     let mut text = format!(
         "<?xml version=\"1.0\"?><metalink xmlns=\"urn:ietf:params:xml:ns:metalink\"><file name=\"f\">\
-         <size>{}</size><hash type=\"sha-256\">{}</hash>",
-        body.length(),
+         <size>{length}</size><hash type=\"sha-256\">{}</hash><pieces length=\"{PIECE_BYTES}\" type=\"sha-256\">",
         body.sha256()
     );
-    if row.told == Told::Pieces {
-        text.extend(["<pieces length=\"", &PIECE_BYTES.to_string(), "\" type=\"sha-256\">"]);
-        let mut start = 0;
-        while start < body.length() {
-            let end = (start + PIECE_BYTES).min(body.length());
-            text.extend(["<hash>", &body.sha256_of(start..end), "</hash>"]);
-            start = end;
-        }
-        text += "</pieces>";
+    let mut start = 0;
+    while start < length {
+        let end = (start + PIECE_BYTES).min(length);
+        text.extend(["<hash>", &body.sha256_of(start..end), "</hash>"]);
+        start = end;
     }
-    for mirror in mirrors {
-        text.extend(["<url>", &mirror.url("f"), "</url>"]);
+    text += "</pieces>";
+    for place in places {
+        text.extend(["<url>", place, "</url>"]);
     }
     text + "</file></metalink>"
 }
 
-fn sum(path: &Path) -> Result<String> {
+/// SHA-256 of a file; nothing of one that is not there.
+pub(crate) fn sum(path: &Path) -> Result<String> {
     if !path.exists() {
         return Ok(String::new());
     }

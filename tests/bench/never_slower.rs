@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use kith_tests::MIB;
 use kith_tests::body::Body;
-use kith_tests::lab::{House, Lab, Spot};
-use kith_tests::origin::Origin;
+use kith_tests::lab::House;
+use kith_tests::origin::{Origin, Script};
 use kith_tests::patience::until;
 use kith_tests::resource::Resource;
 use kith_tests::tool;
@@ -181,21 +181,11 @@ fn alone(run: u64) -> String {
     format!("alone-{run}")
 }
 
-fn house(script: kith_tests::origin::Script, badness: Badness) -> Result<House> {
-    let Badness::Slow(rate) = badness else { return House::paired(script) };
-    let mut lab = Lab::new()?;
-    let (a_spot, b_spot, client) = (lab.plug_box("a")?, lab.plug_box("b")?, lab.plug_client()?);
-    let (place, address) = lab.origin();
-    let origin = script.at(&place, address).start()?;
-    let start = |name: &str, spot: &Spot| Lab::setup(name, spot).set("neighbours.upload_rate", rate).start();
-    let (a, b) = (start("a", &a_spot)?, start("b", &b_spot)?);
-    let house = House { a, b, origin, a_spot, b_spot, client, lab };
-    for (one, other) in [(&house.a, "b"), (&house.b, "a")] {
-        until("the boxes see each other", Duration::from_secs(15), || one.neighbour(other).ok().flatten())?;
-    }
-    kith_tests::pairing::pair(&house.a, &house.b)?;
-    house.wait_connected()?;
-    Ok(house)
+fn house(script: Script, badness: Badness) -> Result<House> {
+    House::paired_as(script, |setup| match badness {
+        Badness::Slow(rate) => setup.set("neighbours.upload_rate", rate),
+        _ => setup,
+    })
 }
 
 /// Takes the place of the first box, with its key and its pairs.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ring::digest;
 use socket2::SockRef;
 
-use crate::body::hex;
+use crate::body::{Body, hex};
 use crate::head::{Head, line};
 use crate::kith::Kith;
 use crate::place::Place;
@@ -212,6 +212,28 @@ impl Answer {
         let mut buffer = vec![0; 4 * PIECE_BYTES];
         while self.advance(&mut buffer)? > 0 {}
         Ok(self.received)
+    }
+
+    /// Reads to the end and compares with what should come, piece by piece, so that nothing is kept and nothing hashed;
+    /// says whether all of that came and nothing else.
+    pub fn brings(&mut self, body: &Body) -> Result<bool> {
+        let (mut buffer, mut expected) = (vec![0; 4 * PIECE_BYTES], vec![0; 4 * PIECE_BYTES]);
+        loop {
+            let at = self.received;
+            let count = match self.advance(&mut buffer) {
+                Ok(0) => return Ok(at == body.length()),
+                Ok(count) => count,
+                Err(error) if is_break(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if self.received > body.length() {
+                return Ok(false);
+            }
+            body.fill(at, &mut expected[..count]);
+            if buffer[..count] != expected[..count] {
+                return Ok(false);
+            }
+        }
     }
 
     /// Reads to the end, however it ends.

@@ -49,12 +49,16 @@ pub struct House {
 impl House {
     /// Builds it; the boxes see each other and are not paired yet.
     pub fn with(script: Script) -> Result<Self> {
+        Self::with_boxes(script, |setup| setup)
+    }
+
+    fn with_boxes(script: Script, adjusted: impl Fn(Setup) -> Setup) -> Result<Self> {
         let mut lab = Lab::new()?;
         let (a_spot, b_spot, client) = (lab.plug_box("a")?, lab.plug_box("b")?, lab.plug_client()?);
         let (place, address) = lab.origin();
         let origin = script.at(&place, address).start()?;
-        let a = Lab::setup("a", &a_spot).start()?;
-        let b = Lab::setup("b", &b_spot).start()?;
+        let a = adjusted(Lab::setup("a", &a_spot)).start()?;
+        let b = adjusted(Lab::setup("b", &b_spot)).start()?;
         for (one, other) in [(&a, "b"), (&b, "a")] {
             until_true("the boxes see each other", DISCOVERY_LIMIT, || {
                 one.neighbour(other).is_ok_and(|found| found.is_some())
@@ -65,7 +69,12 @@ impl House {
 
     /// As [`Self::with`], and the boxes are a pair.
     pub fn paired(script: Script) -> Result<Self> {
-        let house = Self::with(script)?;
+        Self::paired_as(script, |setup| setup)
+    }
+
+    /// As [`Self::paired`], with settings of their own for both boxes.
+    pub fn paired_as(script: Script, adjusted: impl Fn(Setup) -> Setup) -> Result<Self> {
+        let house = Self::with_boxes(script, adjusted)?;
         pair(&house.a, &house.b)?;
         house.wait_connected()?;
         Ok(house)
