@@ -146,8 +146,11 @@ impl Plan {
         let is_near = |lane: &LaneState| self.sources.place(lane.source) == Some(Place::Near);
         let Some((id, victim)) = self.lanes.longest(is_near) else { return false };
         let (rest, source) = (victim.rest(), victim.source);
-        let theirs = self.sources.rate(source);
-        let (Some(ours), Some(theirs)) = (self.sources.rate(origin), theirs) else { return false };
+        // Of an origin that was taken over before its first group came nothing is known.
+        let (ours, Some(theirs)) = (self.sources.rate(origin).unwrap_or(0.0), self.sources.rate(source))
+        else {
+            return false;
+        };
         if !self.is_free(origin, now) || as_f64(rest.len()) < theirs * NEAR_WAIT_S {
             return false;
         }
@@ -184,8 +187,8 @@ impl Plan {
     /// before it that a piece of the origin's makes no difference.
     fn is_worth_a_look(&self, lane: &LaneState, origin: SourceId) -> bool {
         let theirs = self.sources.rate(lane.source).unwrap_or(0.0);
-        let ours = self.sources.rate(origin).unwrap_or(0.0);
-        let least_s = if theirs < ours * CLEARLY_FASTER { LOOK_S } else { LOOK_AFTER_ALL_S };
+        let is_clear = self.sources.rate(origin).is_some_and(|ours| theirs >= ours * CLEARLY_FASTER);
+        let least_s = if is_clear { LOOK_AFTER_ALL_S } else { LOOK_S };
         !self.is_origin_known(origin)
             && self.lanes.of(origin).next().is_none()
             && self.is_tried(lane.source)

@@ -89,9 +89,14 @@ fn a_mirror_that_was_good_once_and_is_not_costs_no_more() {
 }
 
 /// It took everything over after a first piece at the speed of the LAN, and nobody looked again: the first group of the
-/// origin had come late, and the neighbour still seemed to be many times faster when it was known to be slow.
+/// origin had come late or not at all, and the neighbour still seemed to be many times faster when it was known to be slow.
 #[test]
 fn a_neighbour_that_begins_with_a_burst_is_compared_with_the_origin_after_all() {
+    [0, 1].into_iter().for_each(check_burst);
+}
+
+/// The neighbour begins after so many groups of the origin.
+fn check_burst(came: u64) {
     let groups = megabytes(200);
     let mut plan = Plan::new(Some(groups), GroupSet::new(), 1);
     plan.readers(vec![Demand { cursor: 0, end: groups }]);
@@ -99,7 +104,9 @@ fn a_neighbour_that_begins_with_a_burst_is_compared_with_the_origin_after_all() 
     let first = plan.lane_given(origin, GroupSpan::clamped(0, groups), Duration::ZERO);
     let neighbour = plan.source_added(Facts { lanes_max: 4, ..Facts::of(Place::Near) });
     let mut now = Duration::from_millis(300);
-    plan.delivered(first, GroupSpan::clamped(0, 1), now);
+    if came > 0 {
+        plan.delivered(first, GroupSpan::clamped(0, came), now);
+    }
     let (mut lanes, mut burst) = (BTreeMap::new(), 2.0 * as_f64(PIECE));
     while now < Duration::from_secs(8) {
         while let Some(action) = plan.poll(now) {
@@ -109,7 +116,9 @@ fn a_neighbour_that_begins_with_a_burst_is_compared_with_the_origin_after_all() 
                     lanes.insert(lane, (as_f64(span.start()), span));
                 }
                 Action::Cut { lane, end } if lane == first => {
-                    plan.delivered(first, GroupSpan::clamped(1, end), now);
+                    if came > 0 {
+                        plan.delivered(first, GroupSpan::clamped(came, end), now);
+                    }
                     plan.lane_ended(first, Ending::Done, now);
                 }
                 Action::Cut { lane, end } => {
