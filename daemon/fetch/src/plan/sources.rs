@@ -37,8 +37,10 @@ pub(super) const KEEPS_UP: f64 = 0.95;
 /// Time constant of the rate average.
 const RATE_WINDOW_S: f64 = 1.0;
 
-/// Seconds of watching that an estimate from earlier downloads counts for.
+/// Seconds of watching that an estimate from earlier downloads counts for. When it was so many times too high or too low
+/// for as long it counts no more: by an average the slow present would outweigh a fast past only after many seconds.
 const EARLIER_COUNTS_S: f64 = 0.2;
+const EARLIER_WRONG: f64 = 4.0;
 
 /// The share of delays after which nothing came yet that are longer: one in ten.
 const LATE_SHARE: f64 = 0.1;
@@ -70,6 +72,8 @@ pub(super) struct SourceState {
     pub(super) active_s: f64,
     /// Groups a second, all lanes together; nothing until measured or known from earlier.
     pub(super) rate: Option<f64>,
+    /// What has come while an estimate from earlier downloads is not judged: groups, and seconds.
+    since_earlier: Option<(u64, f64)>,
     /// Seconds from a question to the first group.
     first_byte_s: Option<f64>,
     /// Nine in ten deliveries follow the one before within so many seconds.
@@ -90,6 +94,7 @@ impl SourceState {
             delivered: 0,
             active_s: facts.earlier.map_or(0.0, |_| EARLIER_COUNTS_S),
             rate: facts.earlier.map(|earlier| earlier.rate),
+            since_earlier: facts.earlier.map(|_| (0, 0.0)),
             first_byte_s: facts.earlier.map(|earlier| earlier.first_byte.as_secs_f64()),
             delay_s: DELAY_FIRST_S,
             delivered_at: Duration::ZERO,
@@ -123,6 +128,20 @@ impl SourceState {
         let weight = if window > 0.0 { (seconds / window).min(1.0) } else { 1.0 };
         let now = as_f64(groups) / seconds.max(1e-4);
         self.rate = Some(self.rate.map_or(now, |before| before + weight * (now - before)));
+        self.judge_earlier(groups, seconds);
+    }
+
+    /// Forgets an estimate from earlier downloads that is far from what comes now.
+    fn judge_earlier(&mut self, groups: u64, seconds: f64) {
+        let (Some(earlier), Some((came, took_s))) = (self.facts.earlier, self.since_earlier) else { return };
+        let (came, took_s) = (came + groups, took_s + seconds);
+        let is_judged = took_s >= EARLIER_COUNTS_S;
+        self.since_earlier = (!is_judged).then_some((came, took_s));
+        let now = as_f64(came) / took_s.max(1e-4);
+        if is_judged && (now * EARLIER_WRONG < earlier.rate || now > earlier.rate * EARLIER_WRONG) {
+            (self.rate, self.active_s) = (Some(now), took_s);
+            self.facts.earlier = None;
+        }
     }
 
     /// The first groups of a lane tell how long an answer takes to begin. That is no part of the speed; where nothing

@@ -170,3 +170,17 @@ fn what_is_known_from_earlier_helps_and_what_was_so_once_misleads_little() {
         check_once("changed", &[origin.known(1.0), slow, fast], megabytes(200), 0.9, seed);
     }
 }
+
+/// The site had been 300 times faster minutes ago, and three seconds of what it does now did not outweigh that: the
+/// neighbour was left idle after its first piece.
+#[test]
+fn a_site_that_was_fast_once_does_not_keep_a_neighbour_idle() {
+    for times in [10.0, 30.0, 100.0, 300.0, 1000.0] {
+        for neighbour in [10.0, 25.0, 50.0, 100.0] {
+            let actors = [Actor::origin(1.25).known(times), Actor::neighbour(neighbour)];
+            let outcome = fetch(&actors, megabytes(4), 1);
+            println!("{times} times, {neighbour} MB/s: {:.3} s {:?}", outcome.seconds, outcome.sent);
+            assert!(outcome.seconds <= 1.0, "{times} times, {neighbour} MB/s: {outcome:?}");
+        }
+    }
+}
