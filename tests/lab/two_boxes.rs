@@ -51,7 +51,8 @@ fn a_neighbour_delivers_what_the_origin_need_not() -> Result<()> {
     let mbit = u128::from(LENGTH) * 8 / received.took.as_micros().max(1);
     assert!(mbit >= u128::from(10 * UPLINK_MBIT), "{mbit} Mbit/s, {:?}", received.took);
     let asked = house.origin.requests_from(house.b_spot.uplink.context("b has an uplink")?);
-    assert_eq!(asked.len(), 1, "{asked:?}");
+    // While less than half a MiB came of it, it may be looked at once more.
+    assert!(asked.len() <= 2, "{asked:?}");
     assert!(house.sent_to_b() <= LENGTH / 50, "the origin sent {} bytes to b", house.sent_to_b());
 
     let metrics =

@@ -1,7 +1,9 @@
 //! The shelf outlives its index, its disk's moods and its own size.
 
 use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +13,7 @@ use kith_tests::client::Request;
 use kith_tests::kith::{Kith, directory_bytes};
 use kith_tests::origin::Origin;
 use kith_tests::resource::Resource;
+use kith_tests::tool;
 
 /// Three files, one of them small enough to lie in a record.
 fn bodies() -> Vec<Body> {
@@ -153,5 +156,78 @@ fn two_boxes_do_not_share_a_shelf() -> Result<()> {
     let said = kith.cli(["run"])?;
     assert_ne!(said.code, 0, "{said:?}");
     assert!(kith.status().is_ok(), "the first one goes on");
+    Ok(())
+}
+
+#[test]
+fn a_body_that_outgrows_the_shelf_reaches_its_client_past_it() -> Result<()> {
+    let body = Body::seeded(990, 24 * MIB);
+    let origin = Origin::empty().and("chunked", Resource::of(body.clone()).chunked()).start()?;
+    let kith = Kith::named("box").set("store.size", "\"16MiB\"").set("store.reserve", "\"1MiB\"").start()?;
+
+    let received = Request::by_prefix(&kith, &origin.url("chunked")).fetch()?;
+
+    assert!(received.whole);
+    assert_eq!(received.sha256, body.sha256());
+    assert_eq!((origin.requests().len(), origin.sent()), (1, body.length()));
+    assert!(ids(&kith)?.is_empty(), "nothing of it is kept");
+    Ok(())
+}
+
+/// A disk of its own for a box, of so many bytes.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn at(path: PathBuf, bytes: u64) -> Result<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"]).arg(&path);
+        tool::succeed(&mut mount)?;
+        Ok(Self(path))
+    }
+
+    /// Somebody else takes all that is left.
+    fn fill(&self) -> Result<()> {
+        let mut file = std::fs::File::create(self.0.join("others"))?;
+        let piece = vec![0; 64 * 1024];
+        loop {
+            match file.write_all(&piece) {
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(()),
+                written => written?,
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // The box may run still.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_under_a_download_does_not_break_it() -> Result<()> {
+    let body = Body::seeded(991, 20 * MIB);
+    let origin = Origin::serving("a.iso", &body).slow(4 * MIB).start()?;
+    let setup = Kith::named("box").set("store.size", "\"48MiB\"").set("store.reserve", "\"1MiB\"");
+    let mut kith = setup.start()?;
+    kith.terminate()?;
+    let disk = Disk::at(kith.data(), 64 * MIB)?;
+    kith.start()?;
+
+    let url = origin.url("a.iso");
+    let received = std::thread::scope(|scope| {
+        let request = Request::by_prefix(&kith, &url);
+        let client = scope.spawn(move || request.fetch());
+        origin.wait_sent(4 * MIB, Duration::from_secs(30))?;
+        disk.fill()?;
+        origin.set_rate(None);
+        client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?.context("the download")
+    })?;
+
+    assert!(received.whole, "{:?}", received.head);
+    assert_eq!(received.sha256, body.sha256());
+    assert_eq!((origin.requests().len(), origin.sent()), (1, body.length()));
+    assert!(ids(&kith)?.is_empty(), "nothing of it is kept");
     Ok(())
 }

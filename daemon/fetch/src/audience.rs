@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use kith_model::range::{ByteRange, GroupSet, GroupSpan};
 use kith_model::verify::Provenance;
@@ -13,9 +13,10 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
 use crate::counters::{BySource, Counters};
+use crate::past_shelf::Rest;
 use crate::plan::Demand;
 use crate::reader::Extent;
-use crate::source::SourceKind;
+use crate::source::{Source, SourceKind};
 
 /// What became of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,13 @@ pub(crate) enum Verdict {
     Open,
     /// The whole is here and is what it should be.
     Right,
+    /// The shelf has failed: what came is readable for a while, and the rest goes past it.
+    Passing,
     /// The fetch ended; nothing more will come.
     Ended,
 }
 
 /// Everybody who reads an arriving object, and who delivered what.
-#[derive(Debug)]
 pub(crate) struct Audience {
     seats: Mutex<Seats>,
     /// Somebody came, went, or moved on by so much that the plan should know.
@@ -38,6 +40,24 @@ pub(crate) struct Audience {
     verdict: watch::Sender<Verdict>,
     retraction: Notify,
     telling: Notify,
+    /// Set when the shelf has failed.
+    passing: OnceLock<Passing>,
+}
+
+/// What there is past the shelf.
+struct Passing {
+    /// What the shelf did not take, for the reader that comes there first.
+    rest: Mutex<Option<Rest>>,
+    /// Its first group; those before it are full.
+    first: Option<u64>,
+    /// For everybody else.
+    origin: Option<Arc<dyn Source>>,
+}
+
+impl std::fmt::Debug for Audience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audience").field("seats", &self.seats).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +92,7 @@ impl Audience {
             verdict,
             retraction: Notify::new(),
             telling: Notify::new(),
+            passing: OnceLock::new(),
         }
     }
 
@@ -211,6 +232,52 @@ impl Audience {
         self.retraction.notify_waiters();
     }
 
+    /// The shelf has failed: whoever was given nothing but what the origin sent may have the rest from it too. What
+    /// others sent counts only after the check of the whole, which there will not be.
+    pub(crate) fn pass(&self, rest: Option<Rest>, origin: Option<Arc<dyn Source>>) {
+        let is_doubtful = {
+            let seats = self.lock();
+            let from_others = [&seats.from_neighbours, &seats.in_quarantine, &seats.from_mirrors];
+            from_others.iter().any(|groups| !groups.is_empty())
+                || (seats.check_the_tail && !seats.on_shelf.is_empty())
+        };
+        if is_doubtful || (rest.is_none() && origin.is_none()) {
+            return;
+        }
+        let first = rest.as_ref().map(Rest::first);
+        if self.passing.set(Passing { rest: Mutex::new(rest), first, origin }).is_ok() {
+            self.decide(Verdict::Passing);
+        }
+    }
+
+    /// The first group that the shelf did not take of a lane that was cut off by that.
+    pub(crate) fn passes_from(&self) -> Option<u64> {
+        self.passing.get()?.first
+    }
+
+    /// What the shelf did not take, when it begins with this group and nobody has it yet.
+    pub(crate) fn take_rest(&self, group: u64) -> Option<Rest> {
+        let mut rest = self.passing.get()?.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = rest.take_if(|rest| rest.first() == group)?;
+        drop(rest);
+        self.moved.notify_one();
+        Some(taken)
+    }
+
+    /// Waits until nobody can come any more for what the shelf did not take.
+    pub(crate) async fn rest_taken(&self) {
+        let is_left =
+            |passing: &Passing| passing.rest.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        while self.passing.get().is_some_and(is_left) && !self.demands().is_empty() {
+            self.changed().await;
+        }
+    }
+
+    /// Who can be asked for the rest when the shelf has failed.
+    pub(crate) fn origin_past_shelf(&self) -> Option<&Arc<dyn Source>> {
+        self.passing.get()?.origin.as_ref()
+    }
+
     /// Tells everybody what became of it.
     pub(crate) fn decide(&self, verdict: Verdict) {
         self.verdict.send_if_modified(|now| {
@@ -281,4 +348,48 @@ fn of_both(one: &GroupSet, other: &GroupSet) -> GroupSet {
 fn overlap(span: GroupSpan, range: ByteRange) -> u64 {
     let span = span.bytes(u64::MAX);
     span.end().min(range.end()).saturating_sub(span.start().max(range.start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use kith_model::range::ChunkGroup;
+
+    use super::*;
+
+    fn rest() -> Rest {
+        Rest::new(ChunkGroup(9), VecDeque::new(), None)
+    }
+
+    #[test]
+    fn what_others_sent_is_no_beginning_for_a_rest_that_nobody_checks() {
+        let span = GroupSpan::clamped(3, 5);
+        for (kind, provenance, passes) in [
+            (SourceKind::Origin, Provenance::Origin, true),
+            (SourceKind::Neighbour, Provenance::Pieces, true),
+            (SourceKind::Neighbour, Provenance::Nobody, false),
+            (SourceKind::Mirror, Provenance::Nobody, false),
+        ] {
+            let audience = Audience::new(GroupSet::new(), true);
+            audience.expect_from(kind, provenance, span, &GroupSet::new());
+            audience.pass(Some(rest()), None);
+            assert_eq!(audience.take_rest(9).is_some(), passes, "{kind:?}, {provenance:?}");
+            assert_eq!(audience.verdict() == Verdict::Passing, passes);
+        }
+        for (is_checked, passes) in [(true, false), (false, true)] {
+            let audience = Audience::new(GroupSet::of(span), is_checked);
+            audience.pass(Some(rest()), None);
+            assert_eq!(audience.take_rest(9).is_some(), passes, "an earlier fetch left some of it");
+        }
+    }
+
+    #[test]
+    fn the_rest_is_for_one_who_has_come_so_far() {
+        let audience = Audience::new(GroupSet::new(), false);
+        audience.pass(Some(rest()), None);
+        assert!(audience.take_rest(8).is_none());
+        assert!(audience.take_rest(9).is_some());
+        assert!(audience.take_rest(9).is_none());
+    }
 }

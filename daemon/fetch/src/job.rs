@@ -42,6 +42,7 @@ use crate::counters::Counters;
 use crate::holders::Holders;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
+use crate::past_shelf::Rest;
 use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
 use crate::share::{Gathering, Share};
 use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind};
@@ -255,8 +256,14 @@ impl Job {
                 }
             }
         };
+        self.close_lanes().await;
+        // What came stays readable until somebody has read as far, and goes on from there past the shelf.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.audience.rest_taken() => {}
+        }
         let bequest = if matches!(verdict, Stop::Stored(_)) { self.bequest() } else { None };
-        self.end(&verdict).await;
+        self.end(&verdict);
         let event = match verdict {
             Stop::Stored(object) => Event::Stored(object),
             Stop::Abandoned => Event::Failed("nobody waited for it any more; what came is kept".to_owned()),
@@ -396,11 +403,19 @@ impl Job {
                 info!(host = %self.host, "the origin has changed the file; the fetch of the old one ends");
                 Some(Stop::Failed("the origin changed the file meanwhile".to_owned()))
             }
-            Report::Unwritable(error) => {
-                warn!(host = %self.host, %error, "the shelf cannot take the object");
+            Report::Unwritable(error, rest) => {
+                warn!(host = %self.host, %error, "the shelf cannot take the object: the rest passes through");
+                self.pass(rest.map(|rest| *rest));
                 Some(Stop::Failed(format!("the shelf cannot take it: {error}")))
             }
         }
+    }
+
+    /// The shelf has failed: readers get the rest past it.
+    fn pass(&self, rest: Option<Rest>) {
+        let is_able =
+            |source: &&Arc<dyn Source>| source.kind() == SourceKind::Origin && source.abilities().ranges;
+        self.audience.pass(rest, self.sources.values().find(is_able).cloned());
     }
 
     fn note_mismatch(&self, kind: SourceKind) {
@@ -454,12 +469,11 @@ impl Job {
                 self.counters.fetched(*kind).add(*bytes);
             }
             Report::Mismatched(kind) => self.note_mismatch(*kind),
-            Report::Ended { .. } | Report::Changed | Report::Unwritable(_) => {}
+            Report::Ended { .. } | Report::Changed | Report::Unwritable(..) => {}
         }
     }
 
-    async fn end(mut self, stop: &Stop) {
-        self.close_lanes().await;
+    fn end(self, stop: &Stop) {
         for (id, source) in &self.sources {
             if let Some(estimate) = self.plan.estimate(*id) {
                 self.speeds.note(&**source, estimate);

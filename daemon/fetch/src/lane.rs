@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::audience::Audience;
+use crate::past_shelf::Rest;
 use crate::plan::{Ending, LaneId};
 use crate::source::{Lane, SourceError, SourceKind};
 
@@ -34,7 +35,8 @@ pub(crate) enum Report {
     /// What came is not what the tree or its piece hash says; the end of the lane is told besides.
     Mismatched(SourceKind),
     Changed,
-    Unwritable(WriteError),
+    /// With what the origin's lane still brings.
+    Unwritable(WriteError, Option<Box<Rest>>),
 }
 
 /// How a lane comes to be.
@@ -58,7 +60,7 @@ pub(crate) struct LaneWorker {
 /// Why a lane is over before its span is.
 enum Broken {
     Source(SourceError),
-    Store(WriteError),
+    Store(WriteError, Option<Box<Rest>>),
 }
 
 impl LaneWorker {
@@ -66,7 +68,7 @@ impl LaneWorker {
         let outcome = self.pump(opening).await;
         let report = match outcome {
             Ok(()) => Report::Ended { lane: self.lane, ending: Ending::Done },
-            Err(Broken::Store(error)) => Report::Unwritable(error),
+            Err(Broken::Store(error, rest)) => Report::Unwritable(error, rest),
             Err(Broken::Source(SourceError::Changed)) if self.kind == SourceKind::Origin => Report::Changed,
             Err(Broken::Source(error)) => {
                 debug!(
@@ -96,6 +98,7 @@ impl LaneWorker {
         let mut next = self.next_of(&mut lane).await.map_err(Broken::Source)?;
         while let Some(run) = next {
             let end = self.end.load(Relaxed);
+            let (first, came) = (run.first(), run.bytes().clone());
             let Some(run) = run.narrowed(GroupSpan::clamped(0, end)) else { return Ok(()) };
             let (span, bytes) = (run.span(), run.bytes().len() as u64);
             let proven = matches!(run.provenance(), Provenance::Tree(_));
@@ -107,12 +110,19 @@ impl LaneWorker {
             // While one run is written the next one arrives.
             let writing = self.writer.write(run, visibility);
             if span.end() >= end {
-                writing.await.map_err(Broken::Store)?;
+                if let Err(error) = writing.await {
+                    return Err(self.unwritable(error, Rest::new(first, [came].into(), Some(lane))));
+                }
                 self.report(span, bytes, proven).await;
                 return Ok(());
             }
             let (written, following) = tokio::join!(writing, self.next_of(&mut lane));
-            written.map_err(Broken::Store)?;
+            if let Err(error) = written {
+                let following = following.map_err(Broken::Source)?;
+                let lane = following.is_some().then_some(lane);
+                let came = [came].into_iter().chain(following.map(|run| run.bytes().clone())).collect();
+                return Err(self.unwritable(error, Rest::new(first, came, lane)));
+            }
             if held && !self.held_back.load(Relaxed) {
                 self.writer.release().await;
             }
@@ -120,6 +130,10 @@ impl LaneWorker {
             next = following.map_err(Broken::Source)?;
         }
         Ok(())
+    }
+
+    fn unwritable(&self, error: WriteError, rest: Rest) -> Broken {
+        Broken::Store(error, (self.kind == SourceKind::Origin).then(|| Box::new(rest)))
     }
 
     /// The next run, unless the lane is told to stop. A write is never interrupted: what the store holds and what

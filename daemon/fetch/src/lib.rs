@@ -20,6 +20,7 @@ mod holders;
 mod job;
 pub mod journal;
 mod lane;
+mod past_shelf;
 pub mod pieces;
 pub mod plan;
 pub mod reader;

@@ -13,7 +13,9 @@ pub use kith_store::FileExtent;
 
 use crate::audience::{Audience, Seat, Verdict};
 use crate::counters::Counters;
+use crate::past_shelf::PastShelf;
 use crate::plan::Demand;
+use crate::source::SourceKind;
 
 /// Bytes handed out at once at most: 256 KiB, where copying is cheapest (larger leaves the processor's cache).
 pub const PIECE_BYTES: u64 = 256 * 1024;
@@ -39,6 +41,8 @@ pub struct Reader {
     counters: Arc<Counters>,
     seat: Option<Seat>,
     extent: Extent,
+    /// The rest, when the shelf has failed meanwhile.
+    past_shelf: Option<Box<PastShelf>>,
 }
 
 /// How much of the object a reader is for.
@@ -52,7 +56,8 @@ pub(crate) enum Extent {
 
 impl Reader {
     pub(crate) fn stored(body: Body, range: ByteRange, counters: Arc<Counters>) -> Self {
-        Self { body, at: range.start(), end: Some(range.end()), counters, seat: None, extent: Extent::Part }
+        let (at, end) = (range.start(), Some(range.end()));
+        Self { body, at, end, counters, seat: None, extent: Extent::Part, past_shelf: None }
     }
 
     pub(crate) fn arriving(
@@ -64,7 +69,7 @@ impl Reader {
         extent: Extent,
     ) -> Self {
         let seat = audience.sit(Demand { cursor: start / GROUP_BYTES, end: end_group(end) }, extent);
-        Self { body, at: start, end, counters, seat: Some(seat), extent }
+        Self { body, at: start, end, counters, seat: Some(seat), extent, past_shelf: None }
     }
 
     /// Bytes still to come; nothing while the length is not known.
@@ -94,6 +99,36 @@ impl Reader {
     /// As of [`Self::next`].
     pub async fn next_within(&mut self, bytes_max: u64) -> Result<Option<Bytes>, ReadError> {
         let bytes_max = bytes_max.clamp(1, PIECE_BYTES);
+        if self.past_shelf.is_none() {
+            match self.next_stored(bytes_max).await {
+                Err(error) => self.past_shelf = Some(Box::new(self.leave_shelf(error).await?)),
+                read => return read,
+            }
+        }
+        let Some(past_shelf) = &mut self.past_shelf else { return Ok(None) };
+        let Some(bytes) = past_shelf.next(bytes_max).await.map_err(|_| ReadError::Incomplete)? else {
+            return Ok(None);
+        };
+        self.at += bytes.len() as u64;
+        for counter in [self.counters.fetched(SourceKind::Origin), self.counters.served(SourceKind::Origin)] {
+            counter.add(bytes.len() as u64);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Goes on with the lane that the shelf did not take, or asks the origin for the rest itself, when the shelf has
+    /// failed.
+    async fn leave_shelf(&mut self, error: ReadError) -> Result<PastShelf, ReadError> {
+        let (at, end) = (self.at, self.known_end());
+        let Some(seat) = &self.seat else { return Err(error) };
+        if let Some(rest) = seat.audience.take_rest(at / GROUP_BYTES) {
+            return Ok(PastShelf::over(rest, at, end));
+        }
+        let origin = seat.audience.origin_past_shelf().ok_or(error)?;
+        PastShelf::ask(origin, at, end).await.map_err(|_| ReadError::Incomplete)
+    }
+
+    async fn next_stored(&mut self, bytes_max: u64) -> Result<Option<Bytes>, ReadError> {
         loop {
             let end = self.known_end();
             self.not_misled()?;
@@ -101,12 +136,7 @@ impl Reader {
                 return Ok(None);
             }
             let group = self.at / GROUP_BYTES;
-            let mut visible = self.body.visible_from(group);
-            if end.is_none() {
-                // The last group of a body without a length may be short: it is handed out when the next one, or
-                // the length, is here.
-                visible = visible.saturating_sub(1);
-            }
+            let visible = self.readable_from(group, end);
             if visible == 0 {
                 self.wait_for(group + u64::from(end.is_none() && self.body.visible_from(group) > 0)).await?;
                 continue;
@@ -144,7 +174,18 @@ impl Reader {
         Some(extent)
     }
 
-    async fn wait_for(&self, group: u64) -> Result<(), ReadError> {
+    /// How many groups can be handed out from `group` on. The last one of a body without a length may be short: it is
+    /// handed out when the next one, or the length, is here.
+    fn readable_from(&self, group: u64, end: Option<u64>) -> u64 {
+        let visible = self.body.visible_from(group);
+        let passes_from = || self.seat.as_ref().and_then(|seat| seat.audience.passes_from());
+        if end.is_some() || passes_from().is_some_and(|first| group.saturating_add(visible) <= first) {
+            return visible;
+        }
+        visible.saturating_sub(1)
+    }
+
+    async fn wait_for(&mut self, group: u64) -> Result<(), ReadError> {
         self.tell(group);
         let Some(seat) = &self.seat else { return Err(ReadError::Incomplete) };
         let telling = seat.audience.telling();
@@ -158,14 +199,15 @@ impl Reader {
             verdict = seat.audience.decided() => match verdict {
                 // What is right is complete; the store shows it in the same breath.
                 Verdict::Right | Verdict::Open => self.body.changed(group).await.map_err(|_| ReadError::Incomplete),
+                Verdict::Passing if self.readable_from(self.at / GROUP_BYTES, self.known_end()) > 0 => Ok(()),
                 Verdict::Ended if self.body.visible_from(group) > 0 => Ok(()),
-                Verdict::Ended => Err(ReadError::Incomplete),
+                Verdict::Passing | Verdict::Ended => Err(ReadError::Incomplete),
             },
         }
     }
 
     /// Whether the last piece may be handed out now; waits for the check when there is one.
-    async fn tail_may_go(&self) -> Result<bool, ReadError> {
+    async fn tail_may_go(&mut self) -> Result<bool, ReadError> {
         let Some(seat) = &self.seat else { return Ok(true) };
         if self.extent == Extent::Part
             || !seat.audience.is_tail_checked()
@@ -178,7 +220,7 @@ impl Reader {
             biased;
             verdict = seat.audience.decided() => match verdict {
                 Verdict::Right => Ok(true),
-                Verdict::Open | Verdict::Ended => Err(ReadError::Incomplete),
+                Verdict::Open | Verdict::Passing | Verdict::Ended => Err(ReadError::Incomplete),
             },
             () = seat.audience.retraction() => Ok(false),
         }

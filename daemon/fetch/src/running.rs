@@ -200,7 +200,7 @@ impl Running {
 impl Shared {
     /// Whether a request with these fields would be answered with this representation (RFC 9111 section 4.1).
     pub(crate) fn suits(&self, headers: &HeaderMap) -> bool {
-        self.audience.verdict() != Verdict::Ended
+        matches!(self.audience.verdict(), Verdict::Open | Verdict::Right)
             && freshness::selecting(&self.draft.head.headers, headers)
                 .is_some_and(|(_, variant)| variant == self.draft.key.variant)
     }

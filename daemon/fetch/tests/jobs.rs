@@ -285,3 +285,39 @@ async fn an_origin_that_is_away_is_not_asked_again_for_seconds_and_then_found_ba
     assert_eq!(asked(), 2);
     assert!(!house.fetcher.is_away(&target));
 }
+
+#[tokio::test]
+async fn what_outgrows_the_shelf_reaches_its_readers_past_it() {
+    let body = sample(3 * MIB + 17, 17);
+    let origin = ScriptedOrigin::serving(body.clone()).chunked().slow(2);
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let house = House::with_objects_up_to(MIB as u64, dir, origin, Vec::new());
+    let (mut one, other) = (house.get(None).await, house.get(None).await);
+    let first = one.next().await.expect("no error").expect("bytes");
+    // The other one has nothing yet when the shelf gives up: what it would have read there may be gone.
+    house.origin.pieces.add_permits(10_000);
+    let mut all = first.to_vec();
+    // In small pieces, that begin and end anywhere.
+    while let Some(bytes) = one.next_within(10_007).await.expect("no error") {
+        assert!(bytes.len() <= 10_007);
+        all.extend_from_slice(&bytes);
+    }
+    assert!(all == body);
+    assert_eq!(house.requests(), 1, "it goes on with the answer that is there");
+    assert_eq!(read(other).await.expect("whole"), body);
+    house.idle().await;
+    assert!(house.fetcher.representations(&target()).expect("fine").is_empty(), "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn past_the_shelf_another_version_is_no_rest() {
+    let body = sample(3 * MIB, 18);
+    let origin = ScriptedOrigin::serving(body.clone()).chunked().slow(2);
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let house = House::with_objects_up_to(MIB as u64, dir, origin, Vec::new());
+    let (one, other) = (house.get(None).await, house.get(None).await);
+    house.origin.pieces.add_permits(10_000);
+    assert_eq!(read(one).await.expect("whole"), body);
+    *house.origin.tag.lock().expect("lock") = "\"two\"";
+    assert!(read(other).await.is_err());
+}

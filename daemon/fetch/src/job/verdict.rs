@@ -65,16 +65,20 @@ impl Job {
 
     /// The whole is not what was claimed or told. What came from next door is thrown away; the origin goes on.
     async fn refute(&mut self, error: &FinishError) -> Option<Stop> {
-        if !matches!(error, FinishError::Write(_)) && self.refute_mirrors(error).await {
+        if matches!(error, FinishError::Write(_)) {
+            warn!(host = %self.host, %error, "the shelf cannot be read; the object is thrown away");
+            self.pass(None);
+            self.writer.discard().await;
+            return Some(Stop::Failed(error.to_string()));
+        }
+        if self.refute_mirrors(error).await {
             return None;
         }
         let lies = self.audience.neighbour_groups();
         let from_others = !lies.is_empty() || self.audience.is_mirrored();
-        if !from_others || matches!(error, FinishError::Write(_)) {
+        if !from_others {
             warn!(host = %self.host, %error, "the object is not what the origin said; it is thrown away");
-            if !matches!(error, FinishError::Write(_)) {
-                self.note_mismatch(SourceKind::Origin);
-            }
+            self.note_mismatch(SourceKind::Origin);
             self.writer.discard().await;
             return Some(Stop::Failed(error.to_string()));
         }

@@ -54,6 +54,8 @@ pub(crate) struct ScriptedOrigin {
     pub(crate) pieces: Arc<Semaphore>,
     pub(crate) breaks_after: Mutex<Option<u64>>,
     pub(crate) down: AtomicBool,
+    /// Does not tell how long it is.
+    pub(crate) is_chunked: bool,
 }
 
 impl ScriptedOrigin {
@@ -69,7 +71,12 @@ impl ScriptedOrigin {
             pieces: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             breaks_after: Mutex::default(),
             down: AtomicBool::new(false),
+            is_chunked: false,
         }
+    }
+
+    pub(crate) fn chunked(self) -> Self {
+        Self { is_chunked: true, ..self }
     }
 
     pub(crate) fn with_digest(self) -> Self {
@@ -151,8 +158,8 @@ impl ScriptedOrigin {
             target: question.target.clone(),
             head,
             start,
-            end: Some(end),
-            length: Some(length),
+            end: (!self.is_chunked).then_some(end),
+            length: (!self.is_chunked).then_some(length),
             delimited: true,
             ladder,
             body: self.stream(start, end),
@@ -198,7 +205,7 @@ impl Source for OriginSource {
         async move {
             origin.requests.lock().expect("lock").push(Some(Part {
                 start: span.start() * GROUP_BYTES,
-                end: Some(span.end() * GROUP_BYTES),
+                end: Some(span.end().saturating_mul(GROUP_BYTES)),
                 of: None,
             }));
             if tag != *origin.tag.lock().expect("lock") {
@@ -386,11 +393,20 @@ impl House {
         origin: ScriptedOrigin,
         neighbours: Vec<ScriptedNeighbour>,
     ) -> Self {
+        Self::with_objects_up_to(1 << 31, dir, origin, neighbours)
+    }
+
+    pub(crate) fn with_objects_up_to(
+        object_bytes_max: u64,
+        dir: tempfile::TempDir,
+        origin: ScriptedOrigin,
+        neighbours: Vec<ScriptedNeighbour>,
+    ) -> Self {
         let config = kith_store::Config {
             dir: dir.path().to_owned(),
             bytes_max: 1 << 32,
             reserve_bytes: 0,
-            object_bytes_max: 1 << 31,
+            object_bytes_max,
             cache_bytes: 1 << 20,
         };
         let store = Store::open(config, now()).expect("a fresh store");
