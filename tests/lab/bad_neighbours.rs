@@ -105,7 +105,7 @@ fn a_false_claim_is_found_out_by_the_origins_digest() -> Result<()> {
     let again = house.request(&house.b, "a.iso").fetch()?;
     assert!(again.whole);
     assert_eq!(again.sha256, truth.sha256());
-    let view = until("a is quarantined", Duration::from_secs(5), || {
+    let view = until("a is quarantined", Duration::from_secs(20), || {
         house.b.neighbour("a").ok().flatten().filter(|view| view["state"] == "quarantined")
     })?;
     assert_ne!(view["reason"], "", "{view}");
@@ -179,7 +179,7 @@ fn a_flipped_bit_is_never_served_and_is_held_against_its_sender() -> Result<()> 
         assert_eq!(purged.code, 0, "{purged:?}");
     }
 
-    let view = until("a has a strike", Duration::from_secs(5), || {
+    let view = until("a has a strike", Duration::from_secs(20), || {
         let view = house.b.neighbour("a").ok().flatten()?;
         (view["strikes"].as_u64() > Some(0) || view["state"] == "banned").then_some(view)
     })?;

@@ -56,7 +56,7 @@ fn a_neighbour_delivers_what_the_origin_need_not() -> Result<()> {
     assert!(house.sent_to_b() <= LENGTH / 50, "the origin sent {} bytes to b", house.sent_to_b());
 
     let metrics =
-        house.b.wait_metrics("all bytes served are counted", Duration::from_secs(5), |metrics| {
+        house.b.wait_metrics("all bytes served are counted", Duration::from_secs(20), |metrics| {
             ["origin", "neighbour", "store"].map(|source| metrics.served(source)).iter().sum::<u64>()
                 == received.bytes
         })?;
@@ -260,7 +260,7 @@ fn what_a_site_took_back_from_one_box_the_other_shares_no_more() -> Result<()> {
     let refused = house.request(&house.a, "a.iso").field("Cache-Control", "no-cache").fetch()?;
     assert_eq!(refused.status(), 410);
 
-    until_true("b shares it no more", Duration::from_secs(5), || {
+    until_true("b shares it no more", Duration::from_secs(20), || {
         shares(&house.b).is_ok_and(|shares| !shares)
     })?;
     assert_eq!(house.request(&house.b, "a.iso").fetch()?.status(), 410, "b asks before it serves it");

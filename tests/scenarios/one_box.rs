@@ -44,7 +44,7 @@ fn a_file_comes_right_by_prefix_and_by_proxy_and_again_without_the_origin() -> R
             "{told}"
         );
     }
-    let metrics = kith.wait_metrics("600 MiB from the store", Duration::from_secs(5), |metrics| {
+    let metrics = kith.wait_metrics("600 MiB from the store", Duration::from_secs(20), |metrics| {
         metrics.served("store") == 600 * MIB
     })?;
     assert_eq!(metrics.served("origin"), 600 * MIB);
@@ -112,7 +112,7 @@ fn after_a_restart_a_hit_costs_the_origin_no_more_than_the_touch() -> Result<()>
 
     assert_eq!(received.sha256, body.sha256());
     assert!(received.field("Cache-Status").starts_with("kith; hit"), "{}", received.field("Cache-Status"));
-    origin.wait_requests(2, Duration::from_secs(5)).context("the touch")?;
+    origin.wait_requests(2, Duration::from_secs(20)).context("the touch")?;
     let touch = &origin.requests()[1];
     assert!(touch.head.field("if-none-match").is_some(), "{:?}", touch.head);
     assert_eq!((touch.status, origin.sent()), (304, 64 * MIB));
