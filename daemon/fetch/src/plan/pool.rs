@@ -55,7 +55,7 @@ const RACE_SHARE: u64 = 200;
 
 impl Plan {
     /// Groups a second of all that work in portions, but not of those that rest.
-    fn pool_rate(&self, now: Duration) -> f64 {
+    pub(super) fn pool_rate(&self, now: Duration) -> f64 {
         let pool = self.sources.iter().filter(|(_, source)| is_in_pool(source) && source.rests_until <= now);
         pool.filter_map(|(_, source)| source.rate).sum()
     }
@@ -331,8 +331,14 @@ impl Plan {
     /// Once a lane is silent for longer than it usually is, it is thought to stay so for as long again.
     pub(super) fn doubt_s(&self, lane: &LaneState, now: Duration) -> f64 {
         let silent = now.saturating_sub(lane.progress_at);
-        let usual = self.sources.get(lane.source).map(|source| source.patience(lane.delivered));
-        usual.filter(|usual| silent > *usual).map_or(0.0, |_| silent.as_secs_f64())
+        self.patience(lane).filter(|usual| silent > *usual).map_or(0.0, |_| silent.as_secs_f64())
+    }
+
+    /// How long a lane may be silent before that means something: those of one source deliver by turns.
+    fn patience(&self, lane: &LaneState) -> Option<Duration> {
+        let lanes = self.lanes.of(lane.source).count();
+        let usual = self.sources.get(lane.source)?.patience(lane.delivered);
+        Some(usual.saturating_mul(u32::try_from(lanes).unwrap_or(1)))
     }
 
     /// When silence will begin to mean something, while somebody has nothing to do.
@@ -340,10 +346,10 @@ impl Plan {
         let is_website = |id| self.sources.place(id) != Some(Place::Near);
         let mut free = self.sources.iter().filter(|(id, _)| is_website(*id) && self.is_free(*id, now));
         free.next()?;
-        let doubts = self.lanes.iter().filter_map(|(_, lane)| {
-            let usual = self.sources.get(lane.source)?.patience(lane.delivered);
-            Some((lane.progress_at + usual).max(now + GLANCE))
-        });
+        let doubts = self
+            .lanes
+            .iter()
+            .filter_map(|(_, lane)| Some((lane.progress_at + self.patience(lane)?).max(now + GLANCE)));
         doubts.min()
     }
 }

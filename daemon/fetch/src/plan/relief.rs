@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use kith_model::limits::SLICE_GROUPS;
 use kith_model::range::GroupSpan;
 
 use super::lanes::LaneState;
@@ -151,13 +152,17 @@ impl Plan {
         else {
             return false;
         };
-        if !self.is_free(origin, now) || as_f64(rest.len()) < theirs * NEAR_WAIT_S {
+        let owed: u64 = self.lanes.of(source).map(|(_, lane)| lane.rest().len()).sum();
+        if !self.is_free(origin, now) || as_f64(owed) < theirs * NEAR_WAIT_S {
             return false;
         }
+        // Mirrors share what the origin takes. The slice that is begun comes anyhow.
+        let together = self.pool_rate(now).max(ours);
+        let most = if rest.len() > SLICE_GROUPS { rest.len() - SLICE_GROUPS } else { rest.len() };
         let share = match () {
             () if self.is_known_slow(source, origin) && theirs * 4.0 < ours => rest.len(),
             () if self.is_known_slow(source, origin) || self.is_slower(source, origin) => {
-                tail_share(rest.len(), ours, theirs)
+                tail_share(owed, together, theirs).min(most)
             }
             () if self.is_worth_a_look(victim, origin) => FAR_KNOWN.min(rest.len() / 4),
             () => 0,
@@ -165,7 +170,7 @@ impl Plan {
         if share == 0 {
             return false;
         }
-        // Mirrors share what the origin takes, by pieces.
+        // They do so by pieces.
         let least = rest.end() - share;
         let edge = next_edge(least, self.grain());
         let start = if share < rest.len() && edge < rest.end() { edge } else { least };

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use kith_model::limits::SLICE_GROUPS;
 use litemap::LiteMap;
 
 use super::terms::{Estimate, Facts, Place, SourceId};
@@ -34,8 +35,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// A neighbour of this share of the origin's rate does all the work: the download is hardly slower for it.
 pub(super) const KEEPS_UP: f64 = 0.95;
 
-/// Time constant of the rate average.
+/// Time constant of the rate average: half of the time watched, between these. What came first is soon forgotten.
 const RATE_WINDOW_S: f64 = 1.0;
+const RATE_WINDOW_MIN_S: f64 = 0.01;
 
 /// Seconds of watching that an estimate from earlier downloads counts for. When it was so many times too high or too low
 /// for as long it counts no more: by an average the slow present would outweigh a fast past only after many seconds.
@@ -106,9 +108,8 @@ impl SourceState {
         }
     }
 
-    /// Counts groups that a lane delivered; `since` is when that lane delivered last, or was opened. The rate is the
-    /// plain average at first and an exponentially weighted one later, so that neither a first burst nor an old past
-    /// tells the speed.
+    /// Counts groups that a lane delivered; `since` is when that lane delivered last, or was opened. The rate is an
+    /// average that forgets, at first faster than later, so that neither a first burst nor an old past tells the speed.
     pub(super) fn deliver(&mut self, groups: u64, since: Duration, now: Duration, is_first: bool) {
         self.failures = 0;
         self.busy = 0;
@@ -116,18 +117,22 @@ impl SourceState {
         let silence_s = now.saturating_sub(since).as_secs_f64();
         // Lanes that deliver by turns share the time.
         let seconds = now.saturating_sub(since.max(self.delivered_at)).as_secs_f64();
+        let was_waited_for = since >= self.delivered_at;
         self.delivered_at = now;
         if is_first {
             self.begin(groups, silence_s);
-            return;
+            // While another lane delivered the answer kept nobody waiting.
+            if was_waited_for {
+                return;
+            }
+        } else {
+            let step = if silence_s > self.delay_s { 1.0 - LATE_SHARE } else { -LATE_SHARE };
+            self.delay_s = (self.delay_s * (1.0 + DELAY_STEP * step)).clamp(DELAY_MIN_S, DELAY_MAX_S);
         }
-        let step = if silence_s > self.delay_s { 1.0 - LATE_SHARE } else { -LATE_SHARE };
-        self.delay_s = (self.delay_s * (1.0 + DELAY_STEP * step)).clamp(DELAY_MIN_S, DELAY_MAX_S);
         self.active_s += seconds;
-        let window = self.active_s.min(RATE_WINDOW_S);
-        let weight = if window > 0.0 { (seconds / window).min(1.0) } else { 1.0 };
-        let now = as_f64(groups) / seconds.max(1e-4);
-        self.rate = Some(self.rate.map_or(now, |before| before + weight * (now - before)));
+        let window = (self.active_s / 2.0).clamp(RATE_WINDOW_MIN_S, RATE_WINDOW_S).max(seconds);
+        let faded = self.rate.unwrap_or(0.0) * (1.0 - seconds / window);
+        self.rate = Some(faded + as_f64(groups) / window);
         self.judge_earlier(groups, seconds);
     }
 
@@ -195,10 +200,11 @@ impl SourceState {
         self.first_byte_s.unwrap_or(0.05).min(1.0)
     }
 
-    /// Seconds between two pieces that are checked whole, as far as is known.
+    /// Seconds between two pieces that are checked whole, or slices of a neighbour, as far as is known.
     pub(super) fn piece_s(&self) -> f64 {
-        let rate = self.rate.filter(|rate| *rate > 0.0 && self.facts.grain > 1);
-        rate.map_or(0.0, |rate| as_f64(self.facts.grain) / rate)
+        let piece = if self.facts.place == Place::Near { SLICE_GROUPS } else { self.facts.grain };
+        let rate = self.rate.filter(|rate| *rate > 0.0 && piece > 1);
+        rate.map_or(0.0, |rate| as_f64(piece) / rate)
     }
 
     /// How long it may be silent before that means something.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::sources::whole;
 use super::*;
 
+mod bursts;
 mod efficiency;
 mod fairness;
 mod never_slower;

@@ -22,6 +22,9 @@ const RUN_PAUSE: Duration = Duration::from_millis(8);
 /// Groups a second at 1 MB/s.
 pub(super) const MB_S: f64 = 1e6 / 16384.0;
 
+/// What a burst comes at: 1 Gbit/s.
+const LAN: f64 = 125.0 * MB_S;
+
 /// Groups of so many MB.
 pub(super) fn megabytes(count: u64) -> u64 {
     (count * 1_000_000).div_ceil(16384)
@@ -55,6 +58,8 @@ pub(super) struct Actor {
     pub(super) rate: f64,
     /// From a question to the first byte.
     pub(super) delay: Duration,
+    /// Groups that it has saved up at first, and at most after a pause: they come at the speed of the LAN.
+    pub(super) burst: f64,
     /// By which share the rate swings each tenth of a second.
     pub(super) swing: f64,
     pub(super) appears: Duration,
@@ -79,6 +84,7 @@ impl Actor {
             facts: Facts { lanes_max, ..Facts::of(place) },
             rate,
             delay: Duration::from_millis(delay_ms),
+            burst: 0.0,
             swing: 0.1,
             appears,
             trouble: Trouble::Nothing,
@@ -112,6 +118,11 @@ impl Actor {
         self
     }
 
+    /// It may send so many KiB at once before its rate holds, as a token bucket lets it.
+    pub(super) fn with_burst(self, kibibytes: u32) -> Self {
+        Self { burst: f64::from(kibibytes) / 16.0, ..self }
+    }
+
     pub(super) fn with(self, trouble: Trouble) -> Self {
         Self { trouble, ..self }
     }
@@ -122,7 +133,7 @@ impl Actor {
 
     /// Groups it can deliver within so long, as far as it is known beforehand.
     fn capacity(&self, seconds: f64) -> f64 {
-        let plain = self.rate * seconds;
+        let plain = (self.rate * seconds + self.burst).min(self.rate.max(LAN) * seconds);
         match self.trouble {
             Trouble::Nothing => plain,
             Trouble::Stalls(after) | Trouble::Dies(after) => plain.min(as_f64(after)),
@@ -201,6 +212,9 @@ pub(super) struct Network<'a> {
     outcome: Outcome,
     seed: u64,
     weather: Vec<f64>,
+    /// Groups that each source has saved up, and what it may send in this step.
+    saved: Vec<f64>,
+    allowed: Vec<f64>,
     /// Lanes that other downloads have at each source.
     elsewhere: Vec<usize>,
 }
@@ -256,6 +270,8 @@ impl<'a> Network<'a> {
             outcome,
             seed: seed * 2 + 1,
             weather: vec![1.0; actors.len()],
+            saved: actors.iter().map(|actor| actor.burst).collect(),
+            allowed: vec![0.0; actors.len()],
             elsewhere: vec![0; actors.len()],
         }
     }
@@ -273,6 +289,7 @@ impl<'a> Network<'a> {
         self.appear();
         self.act();
         self.change_weather();
+        self.allow();
         self.send();
         self.read();
         self.outcome.complete = self.readers.iter().all(|reader| reader.cursor >= reader.end);
@@ -374,6 +391,16 @@ impl<'a> Network<'a> {
         }
     }
 
+    /// What no lane takes is saved up.
+    fn allow(&mut self) {
+        for (index, actor) in self.actors.iter().enumerate() {
+            let came = actor.rate * self.weather[index] * STEP_S;
+            let there = self.saved[index] + came;
+            self.allowed[index] = there.min(came.max(LAN * STEP_S));
+            self.saved[index] = there.min(actor.burst);
+        }
+    }
+
     fn is_down(&self, index: usize) -> bool {
         match self.actors[index].trouble {
             Trouble::Dies(after) => self.outcome.sent[index] >= as_f64(after),
@@ -424,7 +451,12 @@ impl<'a> Network<'a> {
     fn carry(&mut self, id: LaneId, index: usize) {
         let actor = &self.actors[index];
         let sharing = self.lanes_at(index) + self.elsewhere[index];
-        let came = actor.rate * self.weather[index] * STEP_S / as_f64(sharing as u64);
+        let came = match self.turn(index) {
+            _ if actor.burst == 0.0 => self.allowed[index] / as_f64(sharing as u64),
+            turn if turn == Some(id) => self.allowed[index],
+            _ => 0.0,
+        };
+        self.saved[index] = (self.saved[index] - came).max(0.0);
         let (now, grain) = (self.now, actor.facts.grain.max(1));
         let lane = self.lanes.get_mut(&id).expect("listed");
         lane.credit += came;
@@ -432,7 +464,9 @@ impl<'a> Network<'a> {
         let last = lane.end.next_multiple_of(grain).min(self.groups);
         let there = whole(lane.credit).min(last.saturating_sub(lane.next));
         let checked = if lane.next + there >= self.groups { there } else { there / grain * grain };
-        let is_due = checked >= RUN || now >= lane.handed_out + RUN_PAUSE || lane.next + checked >= lane.end;
+        // What has saved up is sent by slices, each at once.
+        let is_paced = actor.burst == 0.0 && now >= lane.handed_out + RUN_PAUSE;
+        let is_due = checked >= RUN || is_paced || lane.next + checked >= lane.end;
         if checked > 0 && is_due {
             let span = GroupSpan::clamped(lane.next.max(lane.start), (lane.next + checked).min(lane.end));
             lane.credit -= as_f64(checked);
@@ -449,6 +483,12 @@ impl<'a> Network<'a> {
         if self.lanes.get(&id).is_some_and(|lane| lane.next >= lane.end) {
             self.end(id, Ending::Done);
         }
+    }
+
+    /// Whose slice a source that sends by slices sends now: who got one longest ago.
+    fn turn(&self, index: usize) -> Option<LaneId> {
+        let served = self.lanes.iter().filter(|(_, lane)| lane.admitted && self.ids[&lane.source] == index);
+        served.min_by_key(|(id, lane)| (lane.handed_out, **id)).map(|(id, _)| *id)
     }
 
     fn end(&mut self, id: LaneId, ending: Ending) {
