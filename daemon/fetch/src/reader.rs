@@ -2,7 +2,7 @@
 //! the store.
 //!
 //! A reader tells its job where it stands, so that the plan fetches what it waits for; dropping it is how a job
-//! learns that nobody waits any more. When the shelf fails, the rest comes past it ([`crate::past_shelf`]).
+//! learns that nobody waits any more. When the shelf fails, the rest comes past it (`past_shelf`).
 
 use std::sync::Arc;
 
