@@ -43,7 +43,7 @@ use crate::holders::Holders;
 use crate::journal::Event;
 use crate::lane::{LaneWorker, Opening, Report};
 use crate::past_shelf::Rest;
-use crate::plan::{Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
+use crate::plan::{ACTIONS_MAX, Action, Demand, Ending, Facts, LaneId, Place, Plan, SourceId};
 use crate::share::{Gathering, Share};
 use crate::source::{Fault, Found, Lane, Lead, Source, SourceKind};
 use crate::speeds::Speeds;
@@ -311,7 +311,9 @@ impl Job {
     }
 
     fn act(&mut self) {
-        while let Some(action) = self.plan.poll(self.now()) {
+        // What comes next may settle what the plan cannot.
+        for _ in 0..ACTIONS_MAX {
+            let Some(action) = self.plan.poll(self.now()) else { return };
             match action {
                 Action::Open { lane, source, span } => match self.sources.get(&source) {
                     Some(source) => {

@@ -39,6 +39,10 @@ mod twice;
 /// Lanes open at once, over all sources of one job.
 pub const LANES_MAX: usize = 8;
 
+/// Actions that follow from one event at most, far from what was ever seen. More than that are two rules that undo each
+/// other.
+pub const ACTIONS_MAX: usize = 64;
+
 /// Groups that a source delivers to prove itself, and the alignment of what is fetched around a small range: 1 MiB.
 /// Small ranges must not cost the origin a multiple of themselves, nor one request each.
 pub const PIECE: u64 = 64;
@@ -276,9 +280,17 @@ impl Plan {
         self.lanes.take_action()
     }
 
+    /// What websites may be asked for. An origin without ranges cannot be asked for a part.
+    fn confines(&self) -> Option<&GroupSet> {
+        let is_whole = |source: &SourceState| {
+            source.facts.place == Place::Far && !source.facts.ranges && !source.useless
+        };
+        self.confines.as_ref().filter(|_| !self.sources.iter().any(|(_, source)| is_whole(source)))
+    }
+
     // rule 9
     fn keep_within(&mut self) -> Option<Action> {
-        let confines = self.confines.as_ref()?;
+        let confines = self.confines()?;
         let (id, end) = self.lanes.iter().find_map(|(id, lane)| {
             let is_far = self.sources.place(lane.source) != Some(Place::Near);
             let outside = confines.missing_in(lane.rest()).next().filter(|_| is_far)?;
@@ -315,7 +327,7 @@ impl Plan {
         }
         let mut covered = self.held.clone();
         coming.spans().iter().for_each(|span| covered.insert(*span));
-        let first = |wanted: GroupSpan| match &self.confines {
+        let first = |wanted: GroupSpan| match self.confines() {
             None => covered.missing_in(wanted).next(),
             Some(open) => {
                 open.within(wanted).spans().iter().find_map(|part| covered.missing_in(*part).next())
@@ -378,6 +390,7 @@ impl Plan {
         self.sources
             .iter()
             .filter(|(id, _)| self.is_idle(*id, now) && !stuck_there(*id))
+            .filter(|(_, source)| source.facts.ranges || self.confines().is_none())
             .min_by(|(_, one), (_, other)| {
                 let faster = || other.rate.unwrap_or(0.0).total_cmp(&one.rate.unwrap_or(0.0));
                 rank(one).cmp(&rank(other)).then_with(faster)

@@ -223,7 +223,7 @@ impl Plan {
         let is_far = |lane: &LaneState| self.sources.place(lane.source) != Some(Place::Near);
         let has_stalled = self.sources.get(id).is_some_and(|source| source.stalls > 0);
         let Some((victim, lane)) = self.lanes.longest(is_far) else { return };
-        let (rest, grain) = (lane.rest(), self.grain());
+        let (rest, grain) = (self.owed(lane), self.grain());
         let start = rest.end().saturating_sub(TRIAL.max(grain)) / grain * grain;
         let left_s = self.lane_rate(lane).map_or(f64::INFINITY, |rate| as_f64(rest.len()) / rate);
         if start < rest.start() + PIECE || left_s < if has_stalled { TRIED_AGAIN_S } else { TRIED_S } {
@@ -270,7 +270,7 @@ impl Plan {
             .max_by(|one, other| one.0.total_cmp(&other.0));
         let Some((ends_s, victim)) = last else { return };
         let Some(lane) = self.lanes.get(victim) else { return };
-        let (rest, grain) = (lane.rest(), self.grain());
+        let (rest, grain) = (self.owed(lane), self.grain());
         let theirs = self.lane_rate(lane).filter(|rate| *rate > 0.0).unwrap_or(ours);
         // Both end at the same time.
         let share = (ends_s - lead_s) * ours * theirs / (ours + theirs);
@@ -304,6 +304,12 @@ impl Plan {
         if let Some(loser) = self.sources.get_mut(loser).filter(|_| is_silent && taken == rest) {
             loser.stall(now);
         }
+    }
+
+    /// What a lane has to bring from the first group on that somebody waits for: without ranges it begins far in front.
+    pub(super) fn owed(&self, lane: &LaneState) -> GroupSpan {
+        let first = self.first_wanted(lane.rest(), &self.held).map_or(lane.end, GroupSpan::start);
+        GroupSpan::clamped(first, lane.end)
     }
 
     /// Asks a second source for what a silent one still owes: whoever is first ends the other.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kith_model::limits::SLICE_GROUPS;
-use kith_model::range::GroupSpan;
+use kith_model::range::{GroupSet, GroupSpan};
 
 use super::lanes::LaneState;
 use super::pool::{SHARE_MIN, next_edge};
@@ -53,9 +53,9 @@ impl Plan {
                 }
                 Place::Near => self.lay_trial(source, now),
                 // What neighbours owe may be somebody else's to fetch while others fetch it too.
-                Place::Far if facts.ranges && self.confines.is_none() && self.stand_in(source, now) => {}
-                Place::Far if facts.ranges && self.confines.is_none() && self.take_from_slow(source, now) => {
-                }
+                Place::Far if facts.ranges && self.confines().is_none() && self.stand_in(source, now) => {}
+                Place::Far
+                    if facts.ranges && self.confines().is_none() && self.take_from_slow(source, now) => {}
                 // Then nobody else's uplink is bothered.
                 _ if self.sources.has_proven_neighbour() => {}
                 _ => self.share_out(source, now),
@@ -83,7 +83,7 @@ impl Plan {
             self.sources.rate(victim.source).map_or(16, |rate| whole(rate * 0.25)).clamp(4, rest.len() / 2);
         // A piece that is here already proves nothing.
         let later = GroupSpan::clamped(rest.start() + ahead, rest.end());
-        let Some(gap) = self.held.missing_in(later).next() else { return };
+        let Some(gap) = self.first_wanted(later, &self.held) else { return };
         let piece = GroupSpan::clamped(gap.start(), (gap.start() + STEAL_MIN).min(gap.end()));
         self.lanes.open_trial(source, piece, now);
     }
@@ -91,14 +91,14 @@ impl Plan {
     // rule 6
     fn take_over(&mut self, thief: SourceId, now: Duration) {
         let Some((id, victim)) = self.lanes.longest(|lane| lane.source != thief) else { return };
-        let (rest, source) = (victim.rest(), victim.source);
+        let (rest, source) = (self.owed(victim), victim.source);
         let Some(ours) = self.sources.rate(thief).filter(|rate| *rate > 0.0) else { return };
         let theirs = self.sources.rate(source);
         let is_near = self.sources.place(source) == Some(Place::Near);
         let share = match theirs {
             Some(theirs) if ours < SHARE_MIN * theirs => 0,
             // What is on the way arrives anyhow; all that follows comes from next door.
-            theirs if !is_near && !self.is_slower(thief, source) => {
+            theirs if !is_near && !self.is_slower(thief, source) && !self.is_known_slow(thief, source) => {
                 rest.len().saturating_sub(whole(theirs.unwrap_or(0.0) * 0.03).max(1))
             }
             theirs if self.is_free(thief, now) => tail_share(rest.len(), ours, theirs.unwrap_or(ours)),
@@ -126,12 +126,16 @@ impl Plan {
         let is_silent = |lane: &LaneState| {
             self.sources.place(lane.source) == Some(Place::Near) && self.doubt_s(lane, now) > 0.0
         };
-        let Some((_, lane)) = self.lanes.longest(is_silent) else { return false };
+        let Some((id, lane)) = self.lanes.longest(is_silent) else { return false };
         if !self.is_free(origin, now) {
             return false;
         }
         let neighbour = lane.source;
-        let Some(gap) = self.held.missing_in(lane.rest()).next() else { return false };
+        let mut coming = self.held.clone();
+        for (_, other) in self.lanes.iter().filter(|(other, _)| *other != id) {
+            coming.insert(other.rest());
+        }
+        let Some(gap) = self.first_wanted(lane.rest(), &coming) else { return false };
         let piece = GroupSpan::clamped(gap.start(), gap.end().min(gap.start() + PIECE));
         self.lanes.open_trial(origin, piece, now);
         if let Some(neighbour) =
@@ -140,6 +144,13 @@ impl Plan {
             neighbour.stall(now);
         }
         true
+    }
+
+    /// The first of a span that is not in `but` and that somebody waits for: a reader may have passed what was not
+    /// reported yet.
+    pub(super) fn first_wanted(&self, span: GroupSpan, but: &GroupSet) -> Option<GroupSpan> {
+        let missing = |wanted: &GroupSpan| but.missing_in(wanted.intersection(span)).next();
+        self.wanted().iter().filter_map(missing).min_by_key(|gap| gap.start())
     }
 
     /// Takes from a neighbour what it would need much longer for; says whether it did.

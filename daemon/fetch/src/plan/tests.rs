@@ -8,6 +8,7 @@ use super::sources::whole;
 use super::*;
 
 mod bursts;
+mod circles;
 mod efficiency;
 mod fairness;
 mod never_slower;
